@@ -39,6 +39,7 @@ export const notFound = (noun: string) => new ParleyError('not_found', `${noun} 
 export const conflict = (message: string, details: readonly ErrorDetail[] = []) =>
   new ParleyError('conflict', message, details);
 
-export const unauthorized = (message = 'A valid API key is required') => new ParleyError('unauthorized', message);
+export const unauthorized = (message = 'A valid API key is required') =>
+  new ParleyError('unauthorized', message);
 
 export const forbidden = (message: string) => new ParleyError('forbidden', message);

@@ -1,0 +1,131 @@
+import { resolve } from 'node:path';
+import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
+
+const integer = (minimum: number, maximum: number, fallback: number) =>
+  z.coerce.number().int().min(minimum).max(maximum).default(fallback);
+
+const flag = (fallback: boolean) => z.stringbool({ truthy: ['true'], falsy: ['false'] }).default(fallback);
+
+const schedule = (fallback: readonly number[]) =>
+  z
+    .string()
+    .regex(/^\d{1,7}(,\d{1,7}){0,31}$/, 'must be 1 to 32 whole seconds, separated by commas, such as 0,5,300')
+    .transform((text) => text.split(',').map(Number))
+    .default([...fallback]);
+
+const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ''));
+
+const cidrList = z
+  .string()
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .transform((parts) => parts.filter((part) => part !== ''))
+  .refine(
+    (parts) => parts.every(ipaddr.isValidCIDR),
+    'must be CIDR blocks separated by commas, such as 10.0.0.0/8',
+  );
+
+const secretsKey = z
+  .string()
+  .transform((text) => Buffer.from(text, 'base64'))
+  .refine((key) => key.length === 32, 'must be 32 bytes in base64 (openssl rand -base64 32)');
+
+/** The tenant's id as it stands in every credential and row (design, section 2). */
+export const tenantIdSchema = z.string().regex(/^[a-z0-9_-]{1,63}$/, 'must be 1 to 63 of a-z, 0-9, _ and -');
+
+const environmentSchema = z.object({
+  PORT: integer(0, 65_535, 4000),
+  HOST: z.string().default('127.0.0.1'),
+  PUBLIC_URL: httpUrl.optional(),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  DATA_DIR: z.string().default('.data'),
+  BOOTSTRAP_TENANT_ID: tenantIdSchema.default('default'),
+  BOOTSTRAP_API_KEY: z.string().min(24, 'must have at least 24 characters').max(255).optional(),
+  SECRETS_KEY: secretsKey.optional(),
+  REQUIRE_HTTPS_TARGETS: flag(false),
+  WEBHOOK_RETRY_SCHEDULE_SECONDS: schedule([0, 5, 300, 1_800, 7_200, 18_000, 36_000, 36_000]),
+  SIGNAL_RETRY_SCHEDULE_SECONDS: schedule([0, 1, 5, 30, 120, 600]),
+  DELIVERY_DEADLINE_MS: integer(100, 120_000, 15_000),
+  MAX_BODY_BYTES: integer(1_024, 104_857_600, 10_485_760),
+  GRAPHQL_MAX_DEPTH: integer(1, 100, 15),
+  GRAPHQL_INTROSPECTION: flag(true),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  SHUTDOWN_GRACE_SECONDS: integer(1, 600, 20),
+});
+
+/** Everything an operator can set, parsed once; section 8 of the design, `.env.example`. */
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  /** Where callers reach Parley from outside, without a trailing slash; null: the address listened on. */
+  readonly publicUrl: string | null;
+  /** Null: an embedded Postgres in `dataDir`. */
+  readonly databaseUrl: string | null;
+  readonly dataDir: string;
+  readonly bootstrapTenantId: string;
+  /** Null: generated once and kept in `dataDir`. */
+  readonly bootstrapApiKey: string | null;
+  /** 32 bytes that encrypt stored secrets. Null (embedded mode only): generated once, kept in `dataDir`. */
+  readonly secretsKey: Buffer | null;
+  readonly allowedTargetCidrs: readonly string[];
+  readonly requireHttpsTargets: boolean;
+  readonly webhookRetryScheduleSeconds: readonly number[];
+  readonly signalRetryScheduleSeconds: readonly number[];
+  readonly deliveryDeadlineMs: number;
+  readonly maxBodyBytes: number;
+  readonly graphqlMaxDepth: number;
+  readonly graphqlIntrospection: boolean;
+  readonly logLevel: string;
+  readonly shutdownGraceMs: number;
+}
+
+/** Says every fault of the environment at once. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+
+  constructor(readonly faults: readonly string[]) {
+    super(`The configuration is invalid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`);
+  }
+}
+
+/**
+ * Turns environment variables into the typed configuration. An empty variable counts as unset, except
+ * `ALLOWED_TARGET_CIDRS`, where empty means that no special address is allowed.
+ * @throws ConfigError that names every faulty variable.
+ */
+export function parseConfig(environment: NodeJS.ProcessEnv): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = environmentSchema.safeParse(given);
+  const cidrs = cidrList.optional().safeParse(environment.ALLOWED_TARGET_CIDRS);
+  const faults = [
+    ...(parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`),
+    ...(cidrs.error?.issues ?? []).map((issue) => `ALLOWED_TARGET_CIDRS: ${issue.message}`),
+  ];
+  if (given.DATABASE_URL && !given.SECRETS_KEY) {
+    faults.push('SECRETS_KEY: is required with DATABASE_URL (openssl rand -base64 32)');
+  }
+  if (!parsed.success || !cidrs.success || faults.length > 0) throw new ConfigError(faults);
+
+  const env = parsed.data;
+  const loopback = env.DATABASE_URL ? [] : ['127.0.0.0/8', '::1/128'];
+  return {
+    port: env.PORT,
+    host: env.HOST,
+    publicUrl: env.PUBLIC_URL ?? null,
+    databaseUrl: env.DATABASE_URL ?? null,
+    dataDir: resolve(env.DATA_DIR),
+    bootstrapTenantId: env.BOOTSTRAP_TENANT_ID,
+    bootstrapApiKey: env.BOOTSTRAP_API_KEY ?? null,
+    secretsKey: env.SECRETS_KEY ?? null,
+    allowedTargetCidrs: cidrs.data ?? loopback,
+    requireHttpsTargets: env.REQUIRE_HTTPS_TARGETS,
+    webhookRetryScheduleSeconds: env.WEBHOOK_RETRY_SCHEDULE_SECONDS,
+    signalRetryScheduleSeconds: env.SIGNAL_RETRY_SCHEDULE_SECONDS,
+    deliveryDeadlineMs: env.DELIVERY_DEADLINE_MS,
+    maxBodyBytes: env.MAX_BODY_BYTES,
+    graphqlMaxDepth: env.GRAPHQL_MAX_DEPTH,
+    graphqlIntrospection: env.GRAPHQL_INTROSPECTION,
+    logLevel: env.LOG_LEVEL,
+    shutdownGraceMs: env.SHUTDOWN_GRACE_SECONDS * 1_000,
+  };
+}

@@ -1,0 +1,268 @@
+import { lookup as systemLookup } from 'node:dns';
+import { isIP, type LookupFunction } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import { Agent, buildConnector, type Dispatcher } from 'undici';
+import { retryAfterMs } from './retry-schedule.js';
+import type { TargetGuard } from './target-guard.js';
+
+/** Why an attempt failed, as it is stored with it. */
+export type AttemptError =
+  | 'timeout'
+  | 'connection_failed'
+  | 'connection_reset'
+  | 'dns_failed'
+  | 'tls_error'
+  | 'forbidden_address'
+  | 'redirect_refused'
+  | 'invalid_response'
+  | 'aborted'
+  | `http_${number}`;
+
+/** How one POST went. `error` is null for a complete 2xx answer and for nothing else. */
+export interface PostResult {
+  /** Null if no answer began. A failure may have one: an answer that began and then stalled. */
+  readonly statusCode: number | null;
+  readonly durationMs: number;
+  readonly error: AttemptError | null;
+  /** The first 2 KB of the answer as text without NULs (which Postgres refuses); null if no answer began. */
+  readonly responseBody: string | null;
+  /** What `Retry-After` of a 429 or 503 asks for, at most 24 hours. */
+  readonly retryAfterMs: number | null;
+}
+
+export interface PostRequest {
+  readonly url: string;
+  readonly headers: Record<string, string>;
+  readonly body: Uint8Array;
+  /** Ends the attempt as `aborted`. */
+  readonly signal?: AbortSignal;
+}
+
+export interface HttpClient {
+  /**
+   * One POST, never repeated and never redirected. Resolves within the deadline whatever the receiver does, and
+   * rejects only if the request itself cannot be written (a header with a line break).
+   */
+  post(request: PostRequest): Promise<PostResult>;
+  /** Ends what is in flight as `aborted`, and closes every connection. */
+  close(): Promise<void>;
+}
+
+export interface HttpClientOptions {
+  readonly guard: TargetGuard;
+  /** For one attempt from name resolution to the last byte of the answer, waiting for a connection included. */
+  readonly deadlineMs: number;
+  /** `Parley/<version>` */
+  readonly userAgent: string;
+  /** Per scheme, host and port; more attempts than this at once wait for one another. Default 64. */
+  readonly connectionsPerOrigin?: number;
+  /** Resolves names, with the signature of `dns.lookup`. Its answers are checked, whatever it is. */
+  readonly lookup?: LookupFunction;
+  /** PEM certificates that are trusted instead of the system's. */
+  readonly certificateAuthorities?: string[];
+}
+
+const KEPT_BODY_BYTES = 2_048;
+// An answer a little longer than what is kept is read to its end, because a new connection costs more than that.
+const READ_BODY_BYTES = 16_384;
+const RESPONSE_HEADER_BYTES = 16_384;
+
+/**
+ * The client for everything that tenants register: webhooks and workflow handlers. It dials only what the guard
+ * allows, verifies TLS, and holds a bounded part of any answer. Connections are kept alive for some seconds.
+ */
+export function createHttpClient(options: HttpClientOptions): HttpClient {
+  const agent = new Agent({
+    connect: guardedConnector(options),
+    connections: options.connectionsPerOrigin ?? 64,
+    keepAliveTimeout: 4_000,
+    keepAliveMaxTimeout: 10_000,
+    maxHeaderSize: RESPONSE_HEADER_BYTES,
+    // Both restart with every byte, so a slow drip outlives them; the deadline of `post` replaces them.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+  const stops = new Set<() => void>();
+  let closed = false;
+
+  function post(request: PostRequest): Promise<PostResult> {
+    return new Promise((resolve, reject) => {
+      const startedAt = performance.now();
+      const answer = createAnswer();
+      let controller: Dispatcher.DispatchController | undefined;
+      let settled = false;
+
+      function settle(error: AttemptError | null) {
+        if (settled) return;
+        settled = true;
+        clearTimeout(deadline);
+        stops.delete(stop);
+        request.signal?.removeEventListener('abort', stop);
+        resolve({ ...answer.summary(), error, durationMs: Math.round(performance.now() - startedAt) });
+      }
+      // Before the request has a connection there is no controller; `onRequestStart` then ends it unsent.
+      function cut(error: AttemptError | null) {
+        settle(error);
+        controller?.abort(new Error('The attempt is over'));
+      }
+      const stop = () => cut('aborted');
+      const deadline = setTimeout(() => cut('timeout'), options.deadlineMs);
+      stops.add(stop);
+      request.signal?.addEventListener('abort', stop);
+
+      if (closed || request.signal?.aborted) return settle('aborted');
+      // Again, although it was asked at registration: the configuration may have become stricter since.
+      if (options.guard.urlIssue(request.url) !== null) return settle('forbidden_address');
+      const url = new URL(request.url);
+
+      agent.dispatch(
+        {
+          origin: url.origin,
+          path: url.pathname + url.search,
+          method: 'POST',
+          headers: { ...request.headers, 'accept-encoding': 'identity', 'user-agent': options.userAgent },
+          body: request.body,
+        },
+        {
+          onRequestStart(started) {
+            controller = started;
+            if (settled) started.abort(new Error('The attempt is over'));
+          },
+          onResponseStart(_controller, statusCode, headers) {
+            if (statusCode >= 200) answer.begin(statusCode, headers['retry-after']);
+          },
+          onResponseData(_controller, chunk) {
+            if (answer.add(chunk) > READ_BODY_BYTES) cut(answer.statusError());
+          },
+          onResponseEnd: () => settle(answer.statusError()),
+          onResponseError(_controller, error) {
+            if (!settled && errorCode(error) === 'UND_ERR_INVALID_ARG') reject(error);
+            settle(closed ? 'aborted' : exchangeErrorClass(error));
+          },
+        },
+      );
+    });
+  }
+
+  return {
+    post,
+    async close() {
+      closed = true;
+      for (const stop of stops) stop();
+      await agent.destroy();
+    },
+  };
+}
+
+/** Collects what is worth keeping of one answer, in bounded memory. */
+function createAnswer() {
+  let statusCode: number | null = null;
+  let retryAfter: number | null = null;
+  let receivedBytes = 0;
+  const kept: Buffer[] = [];
+
+  return {
+    begin(status: number, retryAfterHeader: string | string[] | undefined) {
+      statusCode = status;
+      if (status === 429 || status === 503)
+        retryAfter = retryAfterMs([retryAfterHeader].flat()[0], Date.now());
+    },
+    /** Takes a piece of the body and returns how many bytes there have been. */
+    add(chunk: Buffer): number {
+      const room = KEPT_BODY_BYTES - receivedBytes;
+      // Copied, because the piece is a window on a whole socket buffer.
+      if (room > 0) kept.push(Buffer.from(chunk.subarray(0, room)));
+      receivedBytes += chunk.byteLength;
+      return receivedBytes;
+    },
+    statusError(): AttemptError | null {
+      if (statusCode === null) return 'invalid_response';
+      if (statusCode < 300) return null;
+      return statusCode < 400 ? 'redirect_refused' : `http_${statusCode}`;
+    },
+    summary() {
+      // As a stream, the decoder holds back a character that the cut left incomplete.
+      const stream = receivedBytes > KEPT_BODY_BYTES;
+      const text = new TextDecoder().decode(Buffer.concat(kept), { stream }).replaceAll('\0', '');
+      return { statusCode, responseBody: statusCode === null ? null : text, retryAfterMs: retryAfter };
+    },
+  };
+}
+
+/** A failure before there was a connection, with its class: the same codes mean other things later. */
+class DialError extends Error {
+  constructor(
+    readonly attemptError: AttemptError,
+    cause?: unknown,
+  ) {
+    super(`Could not connect: ${attemptError}`, { cause });
+  }
+}
+
+/**
+ * Connects to checked addresses only. The check is here and not before, because what counts is the address that
+ * is dialled: a name may have another one by the time of the connection, and Node asks no lookup for a literal.
+ */
+function guardedConnector(options: HttpClientOptions): buildConnector.connector {
+  const dial = buildConnector({
+    timeout: options.deadlineMs,
+    lookup: guardedLookup(options.guard, options.lookup ?? (systemLookup as LookupFunction)),
+    autoSelectFamily: true,
+    // Node's 250 ms gives up on a distant address too early.
+    autoSelectFamilyAttemptTimeout: 1_000,
+    // Said, so that NODE_TLS_REJECT_UNAUTHORIZED cannot take it back.
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
+    ca: options.certificateAuthorities,
+  });
+  return (target, callback) => {
+    if (isIP(target.hostname) !== 0 && !options.guard.addressAllowed(target.hostname)) {
+      process.nextTick(callback, new DialError('forbidden_address'), null);
+      return;
+    }
+    dial(target, (error, socket) => {
+      if (error === null) callback(null, socket);
+      else callback(new DialError(dialErrorClass(error, target.protocol), error), null);
+    });
+  };
+}
+
+/** Hands on only the addresses that may be dialled; the connection is made to one of exactly these. */
+function guardedLookup(guard: TargetGuard, lookup: LookupFunction): LookupFunction {
+  return (hostname, lookupOptions, callback) => {
+    lookup(hostname, { ...lookupOptions, all: true }, (error, found, family) => {
+      if (error) return callback(new DialError('dns_failed', error), '');
+      const addresses = Array.isArray(found) ? found : [{ address: found, family: family ?? isIP(found) }];
+      const allowed = addresses.filter(({ address }) => guard.addressAllowed(address));
+      const [first] = allowed;
+      if (!first)
+        return callback(new DialError(addresses.length > 0 ? 'forbidden_address' : 'dns_failed'), '');
+      if (lookupOptions.all) callback(null, allowed);
+      else callback(null, first.address, first.family);
+    });
+  };
+}
+
+const errorCode = (error: unknown): string => String((error as NodeJS.ErrnoException).code ?? '');
+
+function dialErrorClass(error: Error, protocol: string): AttemptError {
+  if (error instanceof DialError) return error.attemptError;
+  const code = errorCode(error);
+  if (code === 'UND_ERR_CONNECT_TIMEOUT') return 'timeout';
+  const { syscall } = error as NodeJS.ErrnoException;
+  if (protocol !== 'https:' || syscall === 'connect' || error instanceof AggregateError)
+    return 'connection_failed';
+  return code === 'ECONNRESET' || code === 'EPIPE' ? 'connection_reset' : 'tls_error';
+}
+
+function exchangeErrorClass(error: Error): AttemptError {
+  if (error instanceof DialError) return error.attemptError;
+  const code = errorCode(error);
+  if (/^(ERR_SSL|ERR_TLS|EPROTO)/.test(code)) return 'tls_error';
+  // An answer that ends too early is a broken connection, however undici noticed.
+  if (code === 'HPE_INVALID_EOF_STATE' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH')
+    return 'connection_reset';
+  if (/^(HPE_|UND_ERR_HEADERS_OVERFLOW)/.test(code) || error.message.startsWith('bad '))
+    return 'invalid_response';
+  return 'connection_reset';
+}

@@ -1,0 +1,163 @@
+/** What a batcher needs to know about its items, and how it writes them. */
+export interface BatcherOptions<Item, Result> {
+  /** Writes a batch: one outcome per item, in order. It rejects only if nothing of the batch was written. */
+  readonly write: (items: readonly Item[], lane: 'shared' | 'own') => Promise<PromiseSettledResult<Result>[]>;
+  readonly tenantOf: (item: Item) => string;
+  readonly bytesOf: (item: Item) => number;
+  /** True for an error that says "somebody else holds a lock": its tenants then go on in lanes of their own. */
+  readonly isLockTimeout: (error: unknown) => boolean;
+  readonly maxItems: number;
+  readonly maxBytes: number;
+  /** How many shared batches may be in flight. */
+  readonly maxInFlight: number;
+}
+
+interface Waiting<Item, Result> {
+  readonly item: Item;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Writes items together that arrive while earlier ones are being written. When idle an item goes at once and
+ * waits for nobody; under load batches grow by themselves. Tenants take turns, so that a flood from one does
+ * not queue in front of the others. A tenant whose rows are locked by someone else is moved to a lane of its
+ * own and holds up nobody.
+ */
+export class Batcher<Item, Result> {
+  readonly #options: BatcherOptions<Item, Result>;
+  readonly #queues = new Map<string, Waiting<Item, Result>[]>();
+  readonly #ownLanes = new Set<string>();
+  readonly #idle: (() => void)[] = [];
+  #inFlight = 0;
+
+  constructor(options: BatcherOptions<Item, Result>) {
+    this.#options = options;
+  }
+
+  /** Resolves when the item is committed; rejects with its own error, whatever becomes of its neighbours. */
+  add(item: Item): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#enqueue({ item, resolve, reject });
+      this.#pump();
+    });
+  }
+
+  /** Resolves when nothing waits and nothing is in flight. */
+  async drained(): Promise<void> {
+    if (this.#isIdle()) return;
+    await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #isIdle(): boolean {
+    return this.#inFlight === 0 && this.#ownLanes.size === 0 && this.#queues.size === 0;
+  }
+
+  #enqueue(waiting: Waiting<Item, Result>): void {
+    const tenant = this.#options.tenantOf(waiting.item);
+    const queue = this.#queues.get(tenant);
+    if (queue) queue.push(waiting);
+    else this.#queues.set(tenant, [waiting]);
+  }
+
+  #pump(): void {
+    while (this.#inFlight < this.#options.maxInFlight) {
+      const batch = this.#take((tenant) => !this.#ownLanes.has(tenant));
+      if (batch.length === 0) break;
+      this.#inFlight++;
+      void this.#writeShared(batch).finally(() => {
+        this.#inFlight--;
+        this.#pump();
+      });
+    }
+    if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Takes one item of each tenant in turn, until the batch is full. At least one, however large it is. */
+  #take(isEligible: (tenant: string) => boolean): Waiting<Item, Result>[] {
+    const batch: Waiting<Item, Result>[] = [];
+    let bytes = 0;
+    // A tenant that was served goes to the end of the map, where this loop comes upon it again.
+    for (const [tenant, queue] of this.#queues) {
+      const next = queue[0];
+      if (!next || !isEligible(tenant)) continue;
+      bytes += this.#options.bytesOf(next.item);
+      const isFull = batch.length >= this.#options.maxItems || bytes > this.#options.maxBytes;
+      if (isFull && batch.length > 0) break;
+      queue.shift();
+      this.#queues.delete(tenant);
+      if (queue.length > 0) this.#queues.set(tenant, queue);
+      batch.push(next);
+    }
+    return batch;
+  }
+
+  async #writeShared(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+    try {
+      settle(
+        batch,
+        await this.#options.write(
+          batch.map(({ item }) => item),
+          'shared',
+        ),
+      );
+    } catch (error) {
+      if (this.#options.isLockTimeout(error)) this.#moveToOwnLanes(batch);
+      else await this.#writeOneByOne(batch, 'shared');
+    }
+  }
+
+  /** One bad item fails alone: its neighbours are written again without it. */
+  async #writeOneByOne(batch: readonly Waiting<Item, Result>[], lane: 'shared' | 'own'): Promise<void> {
+    for (const waiting of batch) {
+      try {
+        settle([waiting], await this.#options.write([waiting.item], lane));
+      } catch (error) {
+        if (lane === 'shared' && this.#options.isLockTimeout(error)) this.#moveToOwnLanes([waiting]);
+        else waiting.reject(error);
+      }
+    }
+  }
+
+  #moveToOwnLanes(batch: readonly Waiting<Item, Result>[]): void {
+    for (const waiting of batch) this.#enqueue(waiting);
+    for (const tenant of new Set(batch.map(({ item }) => this.#options.tenantOf(item)))) {
+      if (this.#ownLanes.has(tenant)) continue;
+      this.#ownLanes.add(tenant);
+      void this.#runOwnLane(tenant);
+    }
+  }
+
+  /** Writes batches of this tenant only, until none of it waits; then it shares batches with others again. */
+  async #runOwnLane(tenant: string): Promise<void> {
+    for (;;) {
+      const batch = this.#take((candidate) => candidate === tenant);
+      if (batch.length === 0) break;
+      try {
+        settle(
+          batch,
+          await this.#options.write(
+            batch.map(({ item }) => item),
+            'own',
+          ),
+        );
+      } catch (error) {
+        if (this.#options.isLockTimeout(error)) for (const { reject } of batch) reject(error);
+        else await this.#writeOneByOne(batch, 'own');
+      }
+    }
+    this.#ownLanes.delete(tenant);
+    this.#pump();
+  }
+}
+
+function settle<Item, Result>(
+  batch: readonly Waiting<Item, Result>[],
+  outcomes: readonly PromiseSettledResult<Result>[],
+): void {
+  batch.forEach(({ resolve, reject }, index) => {
+    const outcome = outcomes[index];
+    if (outcome?.status === 'fulfilled') resolve(outcome.value);
+    else reject(outcome?.reason ?? new Error('A batch was written without an outcome for each of its items'));
+  });
+}

@@ -1,0 +1,186 @@
+import { type Database, runStatement } from '../../database/client.js';
+import { APPEND_EVENTS } from '../../events/append.js';
+
+/** One message on its way into the log, already checked. Ids are UUIDs chosen by the caller. */
+export interface NewMessage {
+  readonly tenantId: string;
+  readonly direction: 'inbound' | 'outbound';
+  readonly workflowId: string;
+  readonly participantId: string;
+  /** Set when the caller named the thread: the message must land in this one or nowhere. */
+  readonly expectedThreadId: string | null;
+  /** The id of the thread if this message turns out to be its first. */
+  readonly newThreadId: string;
+  readonly messageId: string;
+  readonly channel: string;
+  readonly channelKey: string;
+  /** JSON text. */
+  readonly content: string;
+  /** JSON text. */
+  readonly metadata: string;
+  readonly idempotencyKey: string | null;
+  /** SHA-256 of the canonical input, in hex. */
+  readonly inputHash: string | null;
+}
+
+export interface StoredMessage {
+  readonly messageId: string;
+  readonly threadId: string;
+  readonly position: number;
+  readonly createdAt: Date;
+}
+
+/**
+ * Stores many messages in one statement, and so in one commit: idempotency keys, threads (created, touched or
+ * reactivated), messages, `created` log rows, events.
+ *
+ * Locks are taken keys → threads → counters, each part sorted and reading from the one before it, because the
+ * parts of a data-modifying WITH otherwise run in no fixed order and deadlock. A message whose key is taken
+ * is left out of the answer. A message whose named thread has been deleted meanwhile has no thread to go to:
+ * the null breaks the column's constraint and with it the whole statement.
+ */
+const STORE_MESSAGES = `
+WITH input AS (
+  SELECT * FROM unnest(
+    $1::text[], $2::message_direction[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]
+  ) WITH ORDINALITY AS i (
+    tenant_id, direction, workflow_id, participant_id, expected_thread_id, new_thread_id, message_id,
+    channel, channel_key, content, metadata, idempotency_key, input_hash, ordinal
+  )
+),
+taken_key AS (
+  INSERT INTO idempotency_key (tenant_id, direction, key, input_hash, message_id)
+  SELECT tenant_id, direction, idempotency_key, decode(input_hash, 'hex'), message_id
+  FROM input
+  WHERE idempotency_key IS NOT NULL
+  ORDER BY tenant_id, direction, idempotency_key, ordinal
+  ON CONFLICT DO NOTHING
+  RETURNING message_id
+),
+accepted AS (
+  SELECT *,
+         row_number() OVER (PARTITION BY tenant_id, workflow_id, participant_id ORDER BY ordinal) AS nth,
+         count(*) OVER (PARTITION BY tenant_id, workflow_id, participant_id) AS of_thread
+  FROM input
+  WHERE idempotency_key IS NULL OR message_id IN (SELECT message_id FROM taken_key)
+),
+touched AS (
+  INSERT INTO conversation_thread AS t (
+    tenant_id, id, workflow_id, participant_id, status, metadata, created_at, updated_at, last_position,
+    reply_channel, reply_channel_key, activated_by
+  )
+  SELECT tenant_id, (array_agg(new_thread_id ORDER BY ordinal))[1], workflow_id, participant_id,
+         'active', '{}', now(), now(), count(*),
+         (array_agg(channel ORDER BY ordinal DESC) FILTER (WHERE direction = 'inbound'))[1],
+         (array_agg(channel_key ORDER BY ordinal DESC) FILTER (WHERE direction = 'inbound'))[1],
+         (array_agg(message_id ORDER BY ordinal))[1]
+  FROM accepted
+  GROUP BY tenant_id, workflow_id, participant_id
+  ORDER BY tenant_id, workflow_id, participant_id
+  ON CONFLICT (tenant_id, workflow_id, participant_id) DO UPDATE SET
+    last_position = t.last_position + excluded.last_position,
+    updated_at = greatest(t.updated_at, excluded.updated_at),
+    status = 'active',
+    activated_by = CASE WHEN t.status = 'active' THEN t.activated_by ELSE excluded.activated_by END,
+    reply_channel = coalesce(excluded.reply_channel, t.reply_channel),
+    reply_channel_key = coalesce(excluded.reply_channel_key, t.reply_channel_key)
+  RETURNING t.tenant_id, t.id, t.workflow_id, t.participant_id, t.metadata, t.last_position, t.activated_by
+),
+placed AS (
+  SELECT a.tenant_id, a.ordinal, a.nth, a.direction, a.message_id, a.channel, a.channel_key, a.content,
+         a.metadata, t.id AS thread_id, t.workflow_id, t.participant_id, t.metadata AS thread_metadata,
+         a.expected_thread_id IS NULL OR a.expected_thread_id = t.id AS in_expected_thread,
+         (t.last_position - a.of_thread + a.nth)::int AS position,
+         t.activated_by = a.message_id AS activates,
+         t.id = a.new_thread_id AS creates
+  FROM accepted a
+  JOIN touched t ON t.tenant_id = a.tenant_id AND t.workflow_id = a.workflow_id
+                AND t.participant_id = a.participant_id
+),
+stored AS (
+  INSERT INTO conversation_message (tenant_id, id, thread_id, position, direction, channel, channel_key,
+                                    content, status, metadata, created_at)
+  SELECT tenant_id, message_id, CASE WHEN in_expected_thread THEN thread_id END, position, direction, channel,
+         channel_key, content::jsonb, 'sent', metadata::jsonb, now()
+  FROM placed
+  ORDER BY ordinal
+),
+logged AS (
+  INSERT INTO conversation_message_log (tenant_id, message_id, timestamp, event)
+  SELECT tenant_id, message_id, now(), 'created' FROM placed
+),
+channels AS (
+  INSERT INTO conversation_thread_channel (tenant_id, thread_id, channel)
+  SELECT DISTINCT tenant_id, thread_id, channel FROM placed
+  ON CONFLICT DO NOTHING
+),
+new_event AS (
+  SELECT tenant_id, 2 * ordinal AS ordinal,
+         CASE WHEN creates THEN 'thread.created' ELSE 'thread.updated' END AS type,
+         workflow_id, participant_id, thread_id, NULL::uuid AS message_id, NULL::int AS workflow_conversation_id,
+         jsonb_build_object('status', 'active', 'metadata', thread_metadata) AS data
+  FROM placed
+  WHERE activates
+  UNION ALL
+  SELECT tenant_id, 2 * ordinal + 1, 'message.created', workflow_id, participant_id, thread_id, message_id,
+         NULL, jsonb_build_object('direction', direction, 'status', 'sent')
+  FROM placed
+),
+${APPEND_EVENTS}
+SELECT message_id AS "messageId", thread_id AS "threadId", position, now()::timestamptz(3) AS "createdAt"
+FROM placed`;
+
+/**
+ * Stores the messages whose idempotency keys are free and answers with those, in no fixed order.
+ * All are stored, or the statement fails and none is.
+ */
+export function storeMessages(database: Database, messages: readonly NewMessage[]): Promise<StoredMessage[]> {
+  const column = <K extends keyof NewMessage>(name: K) => messages.map((message) => message[name]);
+  return runStatement<StoredMessage>(
+    database,
+    STORE_MESSAGES,
+    column('tenantId'),
+    column('direction'),
+    column('workflowId'),
+    column('participantId'),
+    column('expectedThreadId'),
+    column('newThreadId'),
+    column('messageId'),
+    column('channel'),
+    column('channelKey'),
+    column('content'),
+    column('metadata'),
+    column('idempotencyKey'),
+    column('inputHash'),
+  );
+}
+
+/** The message that was stored under a key, with the hash of the input it was stored for. */
+export interface KeptAnswer extends StoredMessage {
+  readonly tenantId: string;
+  readonly direction: 'inbound' | 'outbound';
+  readonly key: string;
+  readonly inputHash: string;
+}
+
+const FIND_KEPT_ANSWERS = `
+SELECT k.tenant_id AS "tenantId", k.direction::text AS direction, k.key, encode(k.input_hash, 'hex') AS "inputHash",
+       m.id AS "messageId", m.thread_id AS "threadId", m.position, m.created_at AS "createdAt"
+FROM unnest($1::text[], $2::message_direction[], $3::text[]) AS i (tenant_id, direction, key)
+JOIN idempotency_key k ON k.tenant_id = i.tenant_id AND k.direction = i.direction AND k.key = i.key
+JOIN conversation_message m ON m.tenant_id = k.tenant_id AND m.id = k.message_id`;
+
+/** The first answers given to these keys, as far as their messages still exist. */
+export function findKeptAnswers(
+  database: Database,
+  keys: readonly { tenantId: string; direction: string; idempotencyKey: string | null }[],
+): Promise<KeptAnswer[]> {
+  return runStatement<KeptAnswer>(
+    database,
+    FIND_KEPT_ANSWERS,
+    keys.map((key) => key.tenantId),
+    keys.map((key) => key.direction),
+    keys.map((key) => key.idempotencyKey),
+  );
+}

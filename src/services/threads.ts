@@ -1,0 +1,166 @@
+import { z } from 'zod';
+import { runStatement } from '../database/client.js';
+import { notFound } from '../errors.js';
+import { APPEND_EVENTS } from '../events/append.js';
+import type { Prisma, Thread } from '../generated/prisma/client.js';
+import { decodeId } from '../ids.js';
+import type { List, OrderKey, PageRequest } from '../pagination.js';
+import { type Actor, requireScope } from './actor.js';
+import type { Context } from './context.js';
+import { jsonObject, parseInput } from './input.js';
+import { readPage } from './pages.js';
+
+export type { Thread } from '../generated/prisma/client.js';
+
+const MAX_METADATA_BYTES = 16_384;
+
+/** A caller's metadata: any JSON object up to 16 KB. */
+export const metadata = jsonObject(MAX_METADATA_BYTES);
+
+const threadStatus = z.enum(['active', 'archived', 'closed']);
+
+/** The thread, or null when it is absent or another tenant's. */
+export async function getThread(context: Context, actor: Actor, threadId: string): Promise<Thread | null> {
+  requireScope(actor, 'conversations:read');
+  const id = decodeId('thread', threadId);
+  return (
+    id && context.database.thread.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } })
+  );
+}
+
+export interface ThreadFilter {
+  readonly workflowId?: string | null | undefined;
+  readonly participantId?: string | null | undefined;
+  readonly status?: Thread['status'] | null | undefined;
+  readonly channel?: string | null | undefined;
+  readonly updatedAfter?: Date | null | undefined;
+}
+
+export interface ThreadOrder {
+  readonly field: 'updatedAt' | 'createdAt';
+  readonly direction: 'asc' | 'desc';
+}
+
+/** Threads by keyset, latest `updatedAt` first unless an order is given, ties by id. Filters are ANDed. */
+export async function listThreads(
+  context: Context,
+  actor: Actor,
+  input: { filter?: ThreadFilter | null; orderBy?: ThreadOrder | null },
+  page: PageRequest,
+) {
+  requireScope(actor, 'conversations:read');
+  const { field, direction } = input.orderBy ?? { field: 'updatedAt', direction: 'desc' };
+  const order: OrderKey[] = [
+    { field, kind: 'date', direction },
+    { field: 'id', kind: 'uuid', direction },
+  ];
+  const list: List = { name: `${actor.tenantId}/threads`, order };
+  return readPage(list, page, ({ where, ...query }) =>
+    context.database.thread.findMany({
+      where: { ...threadWhere(actor, input.filter ?? {}), ...where },
+      ...query,
+    }),
+  );
+}
+
+const listQuery = z.object({
+  workflowId: z.string().optional(),
+  participantId: z.string().optional(),
+  status: threadStatus.optional(),
+  page: wholeNumber(1, 1_000_000).default(1),
+  pageSize: wholeNumber(1, 100).default(20),
+});
+
+/** Threads by page number, for the documented REST route. */
+export async function listThreadsByNumber(context: Context, actor: Actor, input: unknown) {
+  requireScope(actor, 'conversations:read');
+  const { page, pageSize, ...filter } = parseInput(listQuery, input);
+  const rows = await context.database.thread.findMany({
+    where: threadWhere(actor, filter),
+    orderBy: [{ updatedAt: 'desc' }, { id: 'desc' }],
+    skip: (page - 1) * pageSize,
+    take: pageSize + 1,
+  });
+  return { threads: rows.slice(0, pageSize), page, pageSize, hasMore: rows.length > pageSize };
+}
+
+/** A whole number given as text, as query parameters are. */
+export function wholeNumber(minimum: number, maximum: number) {
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`);
+}
+
+function threadWhere(actor: Actor, filter: ThreadFilter): Prisma.ThreadWhereInput {
+  return {
+    tenantId: actor.tenantId,
+    ...(filter.workflowId != null && { workflowId: filter.workflowId }),
+    ...(filter.participantId != null && { participantId: filter.participantId }),
+    ...(filter.status != null && { status: filter.status }),
+    ...(filter.channel != null && { channels: { some: { channel: filter.channel } } }),
+    ...(filter.updatedAfter != null && { updatedAt: { gt: filter.updatedAfter } }),
+  };
+}
+
+const updateInput = z.object({ status: threadStatus.nullish(), metadata: metadata.nullish() });
+
+/**
+ * Sets status, metadata or both; given metadata replaces the old. Appends `thread.updated`, unless nothing
+ * changes: then the thread is answered as it is.
+ * @throws ParleyError `not_found`; `invalid_request` when neither is given.
+ */
+export async function updateThread(context: Context, actor: Actor, threadId: string, input: unknown) {
+  requireScope(actor, 'conversations:write');
+  const update = parseInput(updateInput, input, (body) =>
+    body.status == null && body.metadata == null
+      ? [{ field: 'body', issue: 'needs at least one of status and metadata' }]
+      : [],
+  );
+  const id = decodeId('thread', threadId);
+  const [thread] = id
+    ? await runStatement<Thread>(
+        context.database,
+        UPDATE_THREAD,
+        actor.tenantId,
+        id,
+        update.status ?? null,
+        update.metadata == null ? null : JSON.stringify(update.metadata),
+      )
+    : [];
+  if (!thread) throw notFound('Thread');
+  context.hints.ring();
+  return thread;
+}
+
+/** Sets the status to archived; archiving an archived thread answers the same and changes nothing. */
+export const archiveThread = (context: Context, actor: Actor, threadId: string) =>
+  updateThread(context, actor, threadId, { status: 'archived' });
+
+const UPDATE_THREAD = `
+WITH locked AS (
+  SELECT * FROM conversation_thread WHERE tenant_id = $1 AND id = $2::uuid FOR NO KEY UPDATE
+),
+changed AS (
+  UPDATE conversation_thread t
+  SET status = coalesce($3::thread_status, t.status),
+      metadata = coalesce($4::jsonb, t.metadata),
+      updated_at = greatest(t.updated_at, now())
+  FROM locked
+  WHERE t.tenant_id = locked.tenant_id AND t.id = locked.id
+    AND (t.status, t.metadata) IS DISTINCT FROM (coalesce($3::thread_status, t.status), coalesce($4::jsonb, t.metadata))
+  RETURNING t.*
+),
+new_event AS (
+  SELECT tenant_id, 1 AS ordinal, 'thread.updated' AS type, workflow_id, participant_id, id AS thread_id,
+         NULL::uuid AS message_id, NULL::int AS workflow_conversation_id,
+         jsonb_build_object('status', status, 'metadata', metadata) AS data
+  FROM changed
+),
+${APPEND_EVENTS}
+SELECT id, tenant_id AS "tenantId", workflow_id AS "workflowId", participant_id AS "participantId",
+       status::text AS status, metadata, created_at AS "createdAt", updated_at AS "updatedAt",
+       last_position AS "lastPosition", reply_channel AS "replyChannel", reply_channel_key AS "replyChannelKey",
+       activated_by AS "activatedBy"
+FROM (SELECT * FROM changed UNION ALL SELECT * FROM locked WHERE NOT EXISTS (SELECT 1 FROM changed)) AS t`;
