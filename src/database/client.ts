@@ -78,3 +78,8 @@ export function sqlState(error: unknown): string | null {
   }
   return null;
 }
+
+const LOCK_TIMEOUTS: ReadonlySet<string | null> = new Set(['55P03', '40P01']);
+
+/** True when a statement gave up because somebody else held a lock (lock timeout, deadlock). */
+export const isLockTimeout = (error: unknown): boolean => LOCK_TIMEOUTS.has(sqlState(error));

@@ -1,7 +1,8 @@
 import { lookup as systemLookup } from 'node:dns';
+import { setMaxListeners } from 'node:events';
 import { isIP, type LookupFunction } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import { Agent, buildConnector, type Dispatcher } from 'undici';
+import { Agent, buildConnector, type Dispatcher, errors } from 'undici';
 import { retryAfterMs } from './retry-schedule.js';
 import type { TargetGuard } from './target-guard.js';
 
@@ -108,7 +109,11 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       const stop = () => cut('aborted');
       const deadline = setTimeout(() => cut('timeout'), options.deadlineMs);
       stops.add(stop);
-      request.signal?.addEventListener('abort', stop);
+      if (request.signal) {
+        // All attempts of a process may share one signal; without this, Node warns of a leak from the 11th on.
+        setMaxListeners(0, request.signal);
+        request.signal.addEventListener('abort', stop);
+      }
 
       if (closed || request.signal?.aborted) return settle('aborted');
       // Again, although it was asked at registration: the configuration may have become stricter since.
@@ -137,7 +142,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
           onResponseEnd: () => settle(answer.statusError()),
           onResponseError(_controller, error) {
             if (!settled && errorCode(error) === 'UND_ERR_INVALID_ARG') reject(error);
-            settle(closed ? 'aborted' : exchangeErrorClass(error));
+            settle(closed ? 'aborted' : exchangeErrorClass(error, answer.began()));
           },
         },
       );
@@ -175,6 +180,7 @@ function createAnswer() {
       receivedBytes += chunk.byteLength;
       return receivedBytes;
     },
+    began: () => statusCode !== null,
     statusError(): AttemptError | null {
       if (statusCode === null) return 'invalid_response';
       if (statusCode < 300) return null;
@@ -250,19 +256,20 @@ function dialErrorClass(error: Error, protocol: string): AttemptError {
   const code = errorCode(error);
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return 'timeout';
   const { syscall } = error as NodeJS.ErrnoException;
-  if (protocol !== 'https:' || syscall === 'connect' || error instanceof AggregateError)
-    return 'connection_failed';
+  const unreachable = syscall === 'connect' || error instanceof AggregateError;
+  if (protocol !== 'https:' || unreachable) return 'connection_failed';
   return code === 'ECONNRESET' || code === 'EPIPE' ? 'connection_reset' : 'tls_error';
 }
 
-function exchangeErrorClass(error: Error): AttemptError {
+function exchangeErrorClass(error: Error, answerBegan: boolean): AttemptError {
   if (error instanceof DialError) return error.attemptError;
   const code = errorCode(error);
   if (/^(ERR_SSL|ERR_TLS|EPROTO)/.test(code)) return 'tls_error';
-  // An answer that ends too early is a broken connection, however undici noticed.
-  if (code === 'HPE_INVALID_EOF_STATE' || code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH')
-    return 'connection_reset';
-  if (/^(HPE_|UND_ERR_HEADERS_OVERFLOW)/.test(code) || error.message.startsWith('bad '))
-    return 'invalid_response';
-  return 'connection_reset';
+  // The parser's errors have no code in undici 7. An answer that only ends too early is a broken connection.
+  const unreadable =
+    (error instanceof errors.HTTPParserError && !error.message.includes('EOF')) ||
+    (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' && !answerBegan) ||
+    code === 'UND_ERR_HEADERS_OVERFLOW' ||
+    error.message.startsWith('bad ');
+  return unreadable ? 'invalid_response' : 'connection_reset';
 }

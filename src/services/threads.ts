@@ -23,9 +23,8 @@ const threadStatus = z.enum(['active', 'archived', 'closed']);
 export async function getThread(context: Context, actor: Actor, threadId: string): Promise<Thread | null> {
   requireScope(actor, 'conversations:read');
   const id = decodeId('thread', threadId);
-  return (
-    id && context.database.thread.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } })
-  );
+  if (!id) return null;
+  return context.database.thread.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } });
 }
 
 export interface ThreadFilter {

@@ -416,9 +416,9 @@ $$;
 ALTER TABLE "tenant_counter" SET (fillfactor = 20);
 ALTER TABLE "dispatch_checkpoint" SET (fillfactor = 20);
 
--- A worker claims the due deliveries of a lane; the sweeper looks for lanes that are due.
-CREATE INDEX "delivery_due_idx" ON "delivery" ("lane_id", "due_at") WHERE "status" = 'pending';
--- The first of a lane that is sent in order.
+-- What is due, lane by lane: for the workers that claim and for the sweeper, which skips from lane to lane.
+CREATE INDEX "delivery_due_idx" ON "delivery" ("lane_id", "due_at") WHERE "status" = 'pending' AND "due_at" IS NOT NULL;
+-- The first of a lane that is sent in order, also while it waits for a handler.
 CREATE INDEX "delivery_order_idx" ON "delivery" ("lane_id", "event_sequence") WHERE "status" = 'pending' AND "in_order";
 -- Signals that wait for a handler.
 CREATE INDEX "delivery_parked_idx" ON "delivery" ("tenant_id", "workflow_id", "created_at")

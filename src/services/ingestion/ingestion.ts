@@ -1,7 +1,7 @@
-import { type Database, sqlState } from '../../database/client.js';
+import { type Database, isLockTimeout, sqlState } from '../../database/client.js';
 import { conflict, notFound } from '../../errors.js';
 import type { Hints } from '../../events/hints.js';
-import { Batcher } from './batcher.js';
+import { Batcher } from '../batcher.js';
 import { findKeptAnswers, type NewMessage, type StoredMessage, storeMessages } from './statement.js';
 
 /** Takes messages in, exactly once per idempotency key, batched by nature. */
@@ -22,7 +22,6 @@ const MAX_BATCHES_IN_FLIGHT = 3;
 /** How often a key is looked up again whose first message was being deleted at that moment. */
 const MAX_TRIES = 3;
 
-const LOCK_TIMEOUT = new Set(['55P03', '40P01']);
 const NOT_NULL_VIOLATION = '23502';
 
 /**
@@ -34,7 +33,7 @@ export function createIngestion(shared: Database, patient: Database, hints: Hint
     write: (messages, lane) => writeBatch(lane === 'shared' ? shared : patient, messages, hints),
     tenantOf: (message) => message.tenantId,
     bytesOf: (message) => message.content.length + message.metadata.length,
-    isLockTimeout: (error) => LOCK_TIMEOUT.has(sqlState(error) ?? ''),
+    isLockTimeout,
     maxItems: MAX_BATCH_ITEMS,
     maxBytes: MAX_BATCH_BYTES,
     maxInFlight: MAX_BATCHES_IN_FLIGHT,

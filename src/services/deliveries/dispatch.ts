@@ -1,0 +1,85 @@
+import { type Database, runStatement } from '../../database/client.js';
+
+/** A thread with signals to send, or a webhook with deliveries to send: what one worker works on at a time. */
+export interface Lane {
+  readonly tenantId: string;
+  readonly laneId: string;
+}
+
+const TENANTS_A_STEP = 100;
+const EVENTS_OF_A_TENANT_A_STEP = 500;
+
+/**
+ * Turns new events into signals and webhook deliveries. One statement: what it writes and how far it has come
+ * are committed together, so a crash loses and repeats nothing. A tenant is held by one dispatcher at a time.
+ *
+ * Webhooks are read in the same snapshot as the events: an event that was committed after a webhook was
+ * registered cannot be seen without it. A status move goes to a webhook under the name `message.updated` if
+ * it subscribed to that, and otherwise under its specific name.
+ */
+const DISPATCH = `
+WITH held AS (
+  SELECT d.tenant_id, d.sequence
+  FROM dispatch_checkpoint d
+  JOIN tenant_counter c ON c.tenant_id = d.tenant_id
+  WHERE c.last_sequence > d.sequence
+  ORDER BY random()
+  LIMIT $1
+  FOR UPDATE OF d SKIP LOCKED
+),
+batch AS (
+  SELECT e.*, e.data ->> 'direction' AS direction, m.id IS NOT NULL AS has_message
+  FROM held h
+  CROSS JOIN LATERAL (
+    SELECT * FROM event e
+    WHERE e.tenant_id = h.tenant_id AND e.sequence > h.sequence
+    ORDER BY e.sequence
+    LIMIT $2
+  ) e
+  LEFT JOIN conversation_message m ON m.tenant_id = e.tenant_id AND m.id = e.message_id
+),
+advanced AS (
+  UPDATE dispatch_checkpoint d SET sequence = b.last
+  FROM (SELECT tenant_id, max(sequence) AS last FROM batch GROUP BY tenant_id) b
+  WHERE d.tenant_id = b.tenant_id
+),
+outgoing AS (
+  SELECT b.tenant_id, 'signal'::delivery_kind AS kind, b.thread_id AS lane_id, true AS in_order, NULL::uuid AS webhook_id,
+         b.sequence
+  FROM batch b
+  WHERE b.type = 'message.created' AND b.direction = 'inbound' AND b.has_message
+  UNION ALL
+  SELECT b.tenant_id, 'webhook', w.id, w.ordered, w.id, b.sequence
+  FROM batch b
+  JOIN webhook w ON w.tenant_id = b.tenant_id AND w.after_sequence < b.sequence AND w.status <> 'disabled'
+                AND b.type = ANY (w.events)
+  WHERE b.type LIKE 'thread.%'
+     OR (b.type LIKE 'message.%' AND b.direction = 'outbound' AND b.has_message
+         AND NOT (b.type IN ('message.delivered', 'message.read', 'message.failed')
+                  AND 'message.updated' = ANY (w.events)))
+),
+written AS (
+  INSERT INTO delivery (tenant_id, id, kind, lane_id, in_order, event_sequence, event_type, occurred_at, data,
+                        workflow_id, thread_id, message_id, webhook_id, due_at)
+  SELECT o.tenant_id, uuid_v7(), o.kind, o.lane_id, o.in_order, b.sequence, b.type, b.occurred_at, b.data,
+         b.workflow_id, b.thread_id, b.message_id, o.webhook_id, now()
+  FROM outgoing o
+  JOIN batch b ON b.tenant_id = o.tenant_id AND b.sequence = o.sequence
+  ORDER BY o.tenant_id, b.sequence
+  ON CONFLICT (tenant_id, lane_id, event_sequence) DO NOTHING
+  RETURNING tenant_id, lane_id
+)
+SELECT (SELECT count(*)::int FROM batch) AS "eventCount",
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', tenant_id, 'laneId', lane_id)), '[]')
+        FROM (SELECT DISTINCT tenant_id, lane_id FROM written ORDER BY lane_id) AS lane) AS lanes`;
+
+/** Dispatches a step of every tenant that has something new. Answers with the lanes to ring for. */
+export async function dispatchEvents(database: Database): Promise<{ eventCount: number; lanes: Lane[] }> {
+  const [step] = await runStatement<{ eventCount: number; lanes: Lane[] }>(
+    database,
+    DISPATCH,
+    TENANTS_A_STEP,
+    EVENTS_OF_A_TENANT_A_STEP,
+  );
+  return step ?? { eventCount: 0, lanes: [] };
+}

@@ -1,0 +1,109 @@
+import type { Database } from '../../database/client.js';
+import type { Hints } from '../../events/hints.js';
+import { MOVE_STATUSES } from '../message-status.js';
+
+/** What came of one attempt, and what follows from it. */
+export interface Outcome {
+  readonly tenantId: string;
+  readonly deliveryId: string;
+  readonly leaseToken: string;
+  readonly status: 'pending' | 'delivered' | 'failed';
+  /** When it is tried again; null when it is settled. */
+  readonly dueAt: Date | null;
+  readonly at: Date;
+  readonly statusCode: number | null;
+  readonly durationMs: number;
+  readonly error: string | null;
+  readonly responseBody: string | null;
+  /** For the message's log, when the outcome moves its status. */
+  readonly details: object;
+}
+
+/**
+ * Records attempts. A result counts only with the token of the claim that is still current. The messages are
+ * locked here, so that the next statement decides on them one transaction after the other.
+ */
+const RECORD = `
+WITH input AS (
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::delivery_status[], $5::timestamptz[],
+                       $6::timestamptz[], $7::int[], $8::int[], $9::text[], $10::text[])
+    AS i (tenant_id, id, token, status, due_at, at, status_code, duration_ms, error, response_body)
+),
+held AS (
+  SELECT d.tenant_id, d.id, d.message_id, d.attempt_count + 1 AS number, i.token, i.status AS outcome,
+         i.due_at AS next_due_at, i.at, i.status_code, i.duration_ms, i.error, i.response_body
+  FROM delivery d
+  JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id
+  WHERE d.lease_token = i.token AND d.status = 'pending'
+  ORDER BY d.tenant_id, d.id
+  FOR UPDATE OF d
+),
+settled AS (
+  UPDATE delivery d
+  SET status = h.outcome, attempt_count = h.number, due_at = h.next_due_at,
+      lease_token = CASE WHEN h.outcome = 'pending' THEN NULL ELSE h.token END
+  FROM held h
+  WHERE d.tenant_id = h.tenant_id AND d.id = h.id
+),
+attempts AS (
+  INSERT INTO delivery_attempt (tenant_id, delivery_id, number, at, status_code, duration_ms, error, response_body)
+  SELECT tenant_id, id, number, at, status_code, duration_ms, error, response_body FROM held
+),
+locked_message AS (
+  SELECT m.id FROM conversation_message m
+  WHERE (m.tenant_id, m.id) IN (SELECT tenant_id, message_id FROM held WHERE outcome <> 'pending')
+  ORDER BY m.tenant_id, m.id
+  FOR NO KEY UPDATE
+)
+SELECT (SELECT count(*) FROM held)::int AS recorded, (SELECT count(*) FROM locked_message)::int AS messages`;
+
+/**
+ * Moves the messages whose fate was decided: the first success of a `message.created` makes it delivered; it is
+ * failed when every one of its `message.created` deliveries has finally failed.
+ */
+const MOVE = `
+WITH input AS (
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[]) AS i (tenant_id, id, token, details)
+),
+move AS (
+  SELECT DISTINCT ON (d.tenant_id, d.message_id)
+         d.tenant_id, d.message_id, d.status::text::message_status AS status, i.details::jsonb AS details
+  FROM delivery d
+  JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id AND i.token = d.lease_token
+  WHERE d.event_type = 'message.created' AND d.message_id IS NOT NULL
+    AND (d.status = 'delivered' OR (d.status = 'failed' AND NOT EXISTS (
+      SELECT 1 FROM delivery o
+      WHERE o.tenant_id = d.tenant_id AND o.message_id = d.message_id AND o.event_type = 'message.created'
+        AND o.status IN ('pending', 'delivered'))))
+  ORDER BY d.tenant_id, d.message_id, d.status = 'delivered' DESC
+),
+${MOVE_STATUSES}
+SELECT count(*)::int AS moved FROM moved`;
+
+/** Records what came of attempts, many in one transaction, and moves the messages' statuses with it. */
+export async function settleDeliveries(
+  database: Database,
+  hints: Hints,
+  outcomes: readonly Outcome[],
+): Promise<void> {
+  const column = <K extends keyof Outcome>(name: K) => outcomes.map((outcome) => outcome[name]);
+  const claim = [column('tenantId'), column('deliveryId'), column('leaseToken')] as const;
+  const record = database.$queryRawUnsafe(
+    RECORD,
+    ...claim,
+    column('status'),
+    column('dueAt'),
+    column('at'),
+    column('statusCode'),
+    column('durationMs'),
+    column('error'),
+    column('responseBody'),
+  );
+  if (outcomes.every(({ status }) => status === 'pending')) {
+    await record;
+    return;
+  }
+  const details = outcomes.map((outcome) => JSON.stringify(outcome.details));
+  await database.$transaction([record, database.$queryRawUnsafe(MOVE, ...claim, details)]);
+  hints.ring();
+}

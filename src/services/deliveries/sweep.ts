@@ -1,0 +1,60 @@
+import { type Database, runStatement } from '../../database/client.js';
+import type { Lane } from './dispatch.js';
+
+/** A lane that has been due for this long rings for itself: its doorbell was lost. */
+const SILENT_MS = 1_000;
+const LANES_A_SWEEP = 1_000;
+
+/**
+ * The lanes that are due and silent. It skips through the index from lane to lane, so it costs by the number
+ * of lanes that have something pending, not by the length of their backlogs.
+ */
+const FIND_SILENT_LANES = `
+WITH RECURSIVE lane AS (
+  (SELECT tenant_id, lane_id, due_at FROM delivery
+   WHERE status = 'pending' AND due_at IS NOT NULL
+   ORDER BY lane_id, due_at LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.lane_id, n.due_at
+  FROM lane l
+  CROSS JOIN LATERAL (
+    SELECT tenant_id, lane_id, due_at FROM delivery
+    WHERE status = 'pending' AND due_at IS NOT NULL AND lane_id > l.lane_id
+    ORDER BY lane_id, due_at LIMIT 1
+  ) n
+)
+SELECT l.tenant_id AS "tenantId", l.lane_id AS "laneId"
+FROM lane l
+WHERE l.due_at < now() - $1 * interval '1 millisecond'
+  AND (
+    coalesce((
+      SELECT h.due_at < now() FROM delivery h
+      WHERE h.lane_id = l.lane_id AND h.status = 'pending' AND h.in_order
+      ORDER BY h.event_sequence LIMIT 1
+    ), false)
+    OR EXISTS (
+      SELECT 1 FROM delivery d
+      WHERE d.lane_id = l.lane_id AND d.status = 'pending' AND d.due_at < now() AND NOT d.in_order
+    )
+  )
+ORDER BY l.lane_id
+LIMIT $2`;
+
+export function findSilentLanes(database: Database): Promise<Lane[]> {
+  return runStatement<Lane>(database, FIND_SILENT_LANES, SILENT_MS, LANES_A_SWEEP);
+}
+
+/**
+ * Signals that were being parked while their handler was registered. They are looked for from the handlers,
+ * of which there are few, not from the parked signals, of which there may be many.
+ */
+const RELEASE_PARKED = `
+UPDATE delivery d SET due_at = now()
+FROM workflow_handler h
+WHERE d.tenant_id = h.tenant_id AND (d.workflow_id = h.workflow_id OR h.workflow_id = '*')
+  AND d.status = 'pending' AND d.due_at IS NULL`;
+
+/** Lets parked signals go whose workflow has a handler by now. */
+export async function releaseParkedSignals(database: Database): Promise<void> {
+  await runStatement(database, RELEASE_PARKED);
+}

@@ -1,0 +1,168 @@
+import { z } from 'zod';
+import { runStatement } from '../database/client.js';
+import { generateSecret, secretIssue } from '../delivery/signing.js';
+import { notFound } from '../errors.js';
+import { eventTypes } from '../events/append.js';
+import type { Webhook } from '../generated/prisma/client.js';
+import { decodeId, newId } from '../ids.js';
+import type { PageRequest } from '../pagination.js';
+import { type Actor, requireScope } from './actor.js';
+import type { Context } from './context.js';
+import { jsonObject, parseInput, text } from './input.js';
+import { newestFirst, readPage } from './pages.js';
+
+export type { Webhook } from '../generated/prisma/client.js';
+
+/** What a webhook can subscribe to: everything that happens to outbound messages and to threads. */
+const webhookEvents = eventTypes.filter((type) => /^(message|thread)\./.test(type));
+
+const MAX_WEBHOOKS_LISTED = 1_000;
+
+/** Headers that Parley sets itself, or that would change what the request is. */
+const reservedHeader =
+  /^(webhook-.*|content-(length|type|encoding)|host|connection|transfer-encoding|te|trailer|upgrade|keep-alive|expect|accept-encoding|user-agent|proxy-.*)$/i;
+
+const headers = jsonObject(4_096).superRefine((given, context) => {
+  for (const [name, value] of Object.entries(given ?? {})) {
+    const issue = headerIssue(name, value);
+    if (issue) context.addIssue({ code: 'custom', path: [name], message: issue });
+  }
+});
+
+function headerIssue(name: string, value: unknown): string | null {
+  if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(name)) return 'is not a header name';
+  if (reservedHeader.test(name)) return 'is a header that Parley sets itself';
+  if (typeof value !== 'string' || !/^[\t\x20-\x7e]{0,1024}$/.test(value))
+    return 'must be a line of printable ASCII';
+  return null;
+}
+
+/** A secret for signing, as design section 7 has it. */
+export const secret = text(0, 255).superRefine((value, context) => {
+  const issue = secretIssue(value);
+  if (issue) context.addIssue({ code: 'custom', message: issue });
+});
+
+/** A URL that Parley may post to. What its name resolves to is checked again at every dial. */
+export const targetUrl = (context: Context) =>
+  text(1, 2_048).superRefine((value, refinement) => {
+    const issue = context.targets.urlIssue(value);
+    if (issue) refinement.addIssue({ code: 'custom', message: issue });
+  });
+
+const webhookInput = (context: Context) =>
+  z.object({
+    url: targetUrl(context),
+    events: z
+      .array(z.enum(webhookEvents))
+      .min(1, 'must name at least one event')
+      .transform((events) => [...new Set(events)]),
+    secret: secret.nullish(),
+    description: text(0, 1_024).nullish(),
+    ordered: z.boolean().nullish(),
+    ratePerSecond: z.int().min(1, 'must be at least 1').max(10_000, 'must be at most 10000').nullish(),
+    headers: headers.nullish(),
+  });
+
+const REGISTER_WEBHOOK = `
+INSERT INTO webhook (tenant_id, id, url, events, description, ordered, rate_per_second, headers, sealed_secret,
+                     after_sequence)
+SELECT $1, $2::uuid, $3, $4::text[], $5, $6, $7::int, $8::jsonb, $9,
+       (SELECT last_sequence FROM tenant_counter WHERE tenant_id = $1)`;
+
+/**
+ * Registers a webhook. It gets the events that come after this; nothing older.
+ * @returns the webhook, and the secret only when it was generated
+ */
+export async function registerWebhook(
+  context: Context,
+  actor: Actor,
+  input: unknown,
+): Promise<{ webhook: Webhook; secret: string | null }> {
+  requireScope(actor, 'webhooks:manage');
+  const given = parseInput(webhookInput(context), input);
+  const { tenantId } = actor;
+  const id = newId();
+  const signingSecret = given.secret ?? generateSecret();
+  await runStatement(
+    context.database,
+    REGISTER_WEBHOOK,
+    tenantId,
+    id,
+    given.url,
+    given.events,
+    given.description ?? null,
+    given.ordered ?? false,
+    given.ratePerSecond ?? null,
+    JSON.stringify(given.headers ?? {}),
+    context.secrets.seal(signingSecret, webhookSecretContext(id)),
+  );
+  const webhook = await context.database.webhook.findUniqueOrThrow({
+    where: { tenantId_id: { tenantId, id } },
+  });
+  return { webhook, secret: given.secret ? null : signingSecret };
+}
+
+/** What a webhook's stored secret is bound to, so that it opens for no other row. */
+export const webhookSecretContext = (id: string) => `webhook:${id}`;
+
+/** The webhook, or null when it is absent or another tenant's. */
+export async function getWebhook(context: Context, actor: Actor, webhookId: string): Promise<Webhook | null> {
+  requireScope(actor, 'webhooks:manage');
+  const id = decodeId('webhook', webhookId);
+  if (!id) return null;
+  return context.database.webhook.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } });
+}
+
+export async function listWebhooks(context: Context, actor: Actor, page: PageRequest) {
+  requireScope(actor, 'webhooks:manage');
+  const list = { name: `${actor.tenantId}/webhooks`, order: newestFirst };
+  return readPage(list, page, ({ where, ...query }) =>
+    context.database.webhook.findMany({ where: { tenantId: actor.tenantId, ...where }, ...query }),
+  );
+}
+
+/** All webhooks of the tenant, newest first, for the REST route, which has no pages. */
+export async function listAllWebhooks(context: Context, actor: Actor): Promise<Webhook[]> {
+  requireScope(actor, 'webhooks:manage');
+  const { tenantId } = actor;
+  return context.database.webhook.findMany({
+    where: { tenantId },
+    orderBy: { id: 'desc' },
+    take: MAX_WEBHOOKS_LISTED,
+  });
+}
+
+const DELETIONS_A_STEP = 5_000;
+
+/**
+ * Deletes a webhook with its deliveries. It is disabled first, so nothing more is sent; the deliveries go in
+ * steps, so that no statement holds locks for long.
+ * @throws ParleyError `not_found`
+ */
+export async function deleteWebhook(context: Context, actor: Actor, webhookId: string): Promise<string> {
+  const webhook = await getWebhook(context, actor, webhookId);
+  if (!webhook) throw notFound('Webhook');
+  const { tenantId, id } = webhook;
+  await context.database.webhook.updateMany({ where: { tenantId, id }, data: { status: 'disabled' } });
+  for (;;) {
+    const [{ deleted } = { deleted: 0 }] = await runStatement<{ deleted: number }>(
+      context.database,
+      DELETE_DELIVERIES,
+      tenantId,
+      id,
+      DELETIONS_A_STEP,
+    );
+    if (deleted < DELETIONS_A_STEP) break;
+  }
+  await context.database.webhook.deleteMany({ where: { tenantId, id } });
+  return webhookId;
+}
+
+const DELETE_DELIVERIES = `
+WITH gone AS (
+  DELETE FROM delivery WHERE (tenant_id, id) IN (
+    SELECT tenant_id, id FROM delivery WHERE tenant_id = $1 AND lane_id = $2::uuid ORDER BY id LIMIT $3
+  ) RETURNING 1
+)
+SELECT count(*)::int AS deleted FROM gone`;

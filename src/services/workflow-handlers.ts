@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import { runStatement } from '../database/client.js';
+import { generateSecret } from '../delivery/signing.js';
+import { notFound } from '../errors.js';
+import type { WorkflowHandler } from '../generated/prisma/client.js';
+import { decodeId, newId } from '../ids.js';
+import type { PageRequest } from '../pagination.js';
+import { type Actor, requireScope } from './actor.js';
+import type { Context } from './context.js';
+import { parseInput, text } from './input.js';
+import { newestFirst, readPage } from './pages.js';
+import { secret, targetUrl } from './webhooks.js';
+
+export type { WorkflowHandler } from '../generated/prisma/client.js';
+
+/** The `workflowId` of the tenant's default handler. */
+export const DEFAULT_WORKFLOW = '*';
+
+const handlerInput = (context: Context) =>
+  z.object({
+    workflowId: text(1, 128),
+    kind: z.literal('http', 'must be HTTP'),
+    url: targetUrl(context),
+    secret: secret.nullish(),
+    deliverPending: z.boolean().nullish(),
+  });
+
+/** Registering again replaces; the id is a new one, so that an old secret opens nothing. */
+const REPLACE_HANDLER = `
+INSERT INTO workflow_handler AS h (tenant_id, id, workflow_id, kind, url, sealed_secret)
+VALUES ($1, $2::uuid, $3, 'http', $4, $5)
+ON CONFLICT (tenant_id, workflow_id) DO UPDATE
+SET id = excluded.id, kind = excluded.kind, url = excluded.url, queue = NULL,
+    sealed_secret = excluded.sealed_secret, updated_at = now()`;
+
+/** Pending signals that would now go to this handler. */
+const PENDING_FOR_HANDLER = `
+tenant_id = $1 AND kind = 'signal' AND status = 'pending' AND lease_token IS NULL
+AND (workflow_id = $2 OR ($2 = '${DEFAULT_WORKFLOW}' AND workflow_id NOT IN (
+  SELECT workflow_id FROM workflow_handler WHERE tenant_id = $1)))`;
+
+const CANCEL_PENDING = `UPDATE delivery SET status = 'cancelled' WHERE ${PENDING_FOR_HANDLER}`;
+
+/** A signal that is being parked at this moment is missed here, and found by the sweeper. */
+const RELEASE_PARKED = `UPDATE delivery SET due_at = now() WHERE due_at IS NULL AND ${PENDING_FOR_HANDLER}`;
+
+/**
+ * Says where the signals of a workflow go; `*` is the tenant's default. Signals that waited for a handler go
+ * out now, or are cancelled with `deliverPending: false`.
+ * @returns the handler, and the secret only when it was generated
+ */
+export async function registerWorkflowHandler(
+  context: Context,
+  actor: Actor,
+  input: unknown,
+): Promise<{ workflowHandler: WorkflowHandler; secret: string | null }> {
+  requireScope(actor, 'workflows:manage');
+  const given = parseInput(handlerInput(context), input);
+  const { tenantId } = actor;
+  const id = newId();
+  const signingSecret = given.secret ?? generateSecret();
+  const sealed = context.secrets.seal(signingSecret, handlerSecretContext(id));
+  const { database } = context;
+  if (given.deliverPending === false)
+    await runStatement(database, CANCEL_PENDING, tenantId, given.workflowId);
+  await runStatement(database, REPLACE_HANDLER, tenantId, id, given.workflowId, given.url, sealed);
+  await runStatement(database, RELEASE_PARKED, tenantId, given.workflowId);
+  context.hints.ring();
+  const workflowHandler = await database.workflowHandler.findUniqueOrThrow({
+    where: { tenantId_id: { tenantId, id } },
+  });
+  return { workflowHandler, secret: given.secret ? null : signingSecret };
+}
+
+/** What a handler's stored secret is bound to, so that it opens for no other row. */
+export const handlerSecretContext = (id: string) => `handler:${id}`;
+
+export async function listWorkflowHandlers(context: Context, actor: Actor, page: PageRequest) {
+  requireScope(actor, 'workflows:manage');
+  const list = { name: `${actor.tenantId}/handlers`, order: newestFirst };
+  return readPage(list, page, ({ where, ...query }) =>
+    context.database.workflowHandler.findMany({ where: { tenantId: actor.tenantId, ...where }, ...query }),
+  );
+}
+
+/** The handler, or null when it is absent or another tenant's. */
+export async function getWorkflowHandler(context: Context, actor: Actor, handlerId: string) {
+  requireScope(actor, 'workflows:manage');
+  const id = decodeId('handler', handlerId);
+  if (!id) return null;
+  return context.database.workflowHandler.findUnique({
+    where: { tenantId_id: { tenantId: actor.tenantId, id } },
+  });
+}
+
+/**
+ * From now on signals of this workflow go to the default handler, or wait.
+ * @throws ParleyError `not_found`
+ */
+export async function deleteWorkflowHandler(
+  context: Context,
+  actor: Actor,
+  handlerId: string,
+): Promise<string> {
+  requireScope(actor, 'workflows:manage');
+  const id = decodeId('handler', handlerId);
+  const { count } = id
+    ? await context.database.workflowHandler.deleteMany({ where: { tenantId: actor.tenantId, id } })
+    : { count: 0 };
+  if (count === 0) throw notFound('Workflow handler');
+  return handlerId;
+}
