@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
@@ -20,10 +21,10 @@ const cidrList = z
   .string()
   .transform((text) => text.split(',').map((part) => part.trim()))
   .transform((parts) => parts.filter((part) => part !== ''))
-  .refine(
-    (parts) => parts.every(ipaddr.isValidCIDR),
-    'must be CIDR blocks separated by commas, such as 10.0.0.0/8',
-  );
+  .refine((parts) => parts.every(isCidr), 'must be CIDR blocks separated by commas, such as 10.0.0.0/8');
+
+/** ipaddr.js alone also reads `10/8`, as 0.0.0.10/8. */
+const isCidr = (part: string) => ipaddr.isValidCIDR(part) && isIP(part.split('/')[0] ?? '') !== 0;
 
 const secretsKey = z
   .string()

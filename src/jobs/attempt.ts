@@ -80,7 +80,10 @@ function openSecret(
 
 function toOutcome(sender: Sender, delivery: ClaimedDelivery, at: Date, result: Result): Outcome {
   const attempts = delivery.attemptCount + 1;
-  const delayMs = result === messageGone ? null : delayBeforeAttempt(scheduleOf(sender, delivery), attempts);
+  const delayMs =
+    result === messageGone
+      ? null
+      : delayBeforeAttempt(scheduleOf(sender, delivery), attempts - delivery.scheduleStart);
   const status = result.error === null ? 'delivered' : delayMs === null ? 'failed' : 'pending';
   return {
     tenantId: delivery.tenantId,

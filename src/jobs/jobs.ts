@@ -36,7 +36,7 @@ const SWEEP_INTERVAL_MS = 1_000;
 
 /** Starts everything that turns events into deliveries and deliveries into requests. */
 export function startJobs(options: JobsOptions): Jobs {
-  const { config, log, database, hints } = options;
+  const { log, database, hints } = options;
   const cut = new AbortController();
   let stopping = false;
 

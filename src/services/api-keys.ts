@@ -72,6 +72,14 @@ export async function revokeApiKey(context: Context, actor: Actor, keyId: string
   });
 }
 
+/** The key of the caller's tenant, or null when it is absent or another tenant's. */
+export async function getApiKey(context: Context, actor: Actor, keyId: string): Promise<ApiKey | null> {
+  requireScope(actor, 'admin');
+  const id = decodeId('key', keyId);
+  if (!id) return null;
+  return context.database.apiKey.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } });
+}
+
 /** The keys of the caller's tenant, newest first, without their secrets. */
 export async function listApiKeys(context: Context, actor: Actor, page: PageRequest) {
   requireScope(actor, 'admin');
@@ -102,7 +110,11 @@ export async function createTenant(context: Context, actor: Actor, input: unknow
 }
 
 const insertTenant = (database: Database, id: string, name: string) =>
-  database.tenant.create({ data: { id, name, counter: { create: {} } } });
+  database.$transaction(async (transaction) => {
+    const tenant = await transaction.tenant.create({ data: { id, name, counter: { create: {} } } });
+    await transaction.dispatchCheckpoint.create({ data: { tenantId: id } });
+    return tenant;
+  });
 
 /** Makes sure, at start, that the operator's tenant and key exist. A key that was revoked stays revoked. */
 export async function bootstrap(

@@ -12,10 +12,13 @@ import { keyReused } from './ingestion/ingestion.js';
 import { findKeptAnswers, type NewMessage, type StoredMessage } from './ingestion/statement.js';
 import { parseInput, text } from './input.js';
 import { readPage } from './pages.js';
-import { metadata } from './threads.js';
+import { metadata, wholeNumber } from './threads.js';
 
 export type { Message, MessageLog } from '../generated/prisma/client.js';
 export type { StoredMessage } from './ingestion/statement.js';
+
+/** A message and its thread, by their stored ids. */
+export type MessageReference = Pick<StoredMessage, 'messageId' | 'threadId'>;
 
 const id = text(1, 128);
 const channel = text(1, 64);
@@ -213,4 +216,28 @@ export async function listMessages(
       ...query,
     }),
   );
+}
+
+const messagesQuery = z.object({
+  page: wholeNumber(1, 1_000_000).default(1),
+  pageSize: wholeNumber(1, 500).default(100),
+});
+
+/** The messages of a thread with their logs, by page number, for the documented REST route. */
+export async function listMessagesByNumber(
+  context: Context,
+  actor: Actor,
+  thread: Pick<Thread, 'id'>,
+  input: unknown,
+) {
+  requireScope(actor, 'conversations:read');
+  const { page, pageSize } = parseInput(messagesQuery, input);
+  const rows = await context.database.message.findMany({
+    where: { tenantId: actor.tenantId, threadId: thread.id },
+    orderBy: { position: 'asc' },
+    skip: (page - 1) * pageSize,
+    take: pageSize + 1,
+    include: { logs: { orderBy: { id: 'asc' } } },
+  });
+  return { messages: rows.slice(0, pageSize), page, pageSize, hasMore: rows.length > pageSize };
 }

@@ -7,7 +7,7 @@ import { decodeId } from '../ids.js';
 import type { List, OrderKey, PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { jsonObject, parseInput } from './input.js';
+import { jsonObject, parseInput, text } from './input.js';
 import { readPage } from './pages.js';
 
 export type { Thread } from '../generated/prisma/client.js';
@@ -27,13 +27,16 @@ export async function getThread(context: Context, actor: Actor, threadId: string
   return context.database.thread.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } });
 }
 
-export interface ThreadFilter {
-  readonly workflowId?: string | null | undefined;
-  readonly participantId?: string | null | undefined;
-  readonly status?: Thread['status'] | null | undefined;
-  readonly channel?: string | null | undefined;
-  readonly updatedAfter?: Date | null | undefined;
-}
+const filterText = text(0, 320);
+const threadFilter = z.object({
+  workflowId: filterText.nullish(),
+  participantId: filterText.nullish(),
+  status: threadStatus.nullish(),
+  channel: filterText.nullish(),
+  updatedAfter: z.date().nullish(),
+});
+
+type ThreadFilter = z.output<typeof threadFilter>;
 
 export interface ThreadOrder {
   readonly field: 'updatedAt' | 'createdAt';
@@ -44,10 +47,11 @@ export interface ThreadOrder {
 export async function listThreads(
   context: Context,
   actor: Actor,
-  input: { filter?: ThreadFilter | null; orderBy?: ThreadOrder | null },
+  input: { filter?: unknown; orderBy?: ThreadOrder | null | undefined },
   page: PageRequest,
 ) {
   requireScope(actor, 'conversations:read');
+  const filter = parseInput(threadFilter, input.filter);
   const { field, direction } = input.orderBy ?? { field: 'updatedAt', direction: 'desc' };
   const order: OrderKey[] = [
     { field, kind: 'date', direction },
@@ -56,16 +60,13 @@ export async function listThreads(
   const list: List = { name: `${actor.tenantId}/threads`, order };
   return readPage(list, page, ({ where, ...query }) =>
     context.database.thread.findMany({
-      where: { ...threadWhere(actor, input.filter ?? {}), ...where },
+      where: { ...threadWhere(actor, filter), ...where },
       ...query,
     }),
   );
 }
 
-const listQuery = z.object({
-  workflowId: z.string().optional(),
-  participantId: z.string().optional(),
-  status: threadStatus.optional(),
+const listQuery = threadFilter.pick({ workflowId: true, participantId: true, status: true }).extend({
   page: wholeNumber(1, 1_000_000).default(1),
   pageSize: wholeNumber(1, 100).default(20),
 });
@@ -92,7 +93,7 @@ export function wholeNumber(minimum: number, maximum: number) {
     .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`);
 }
 
-function threadWhere(actor: Actor, filter: ThreadFilter): Prisma.ThreadWhereInput {
+function threadWhere(actor: Actor, filter: Partial<ThreadFilter>): Prisma.ThreadWhereInput {
   return {
     tenantId: actor.tenantId,
     ...(filter.workflowId != null && { workflowId: filter.workflowId }),

@@ -133,6 +133,27 @@ export async function listAllWebhooks(context: Context, actor: Actor): Promise<W
   });
 }
 
+/**
+ * Changes what is given; what is left out (or null) stays.
+ * @throws ParleyError `not_found`, `invalid_request`
+ */
+export async function updateWebhook(
+  context: Context,
+  actor: Actor,
+  webhookId: string,
+  input: unknown,
+): Promise<Webhook> {
+  const webhook = await getWebhook(context, actor, webhookId);
+  const given = parseInput(webhookInput(context).omit({ secret: true }).partial(), input);
+  if (!webhook) throw notFound('Webhook');
+  const changes = Object.fromEntries(Object.entries(given).filter(([, value]) => value != null));
+  const { tenantId, id } = webhook;
+  return context.database.webhook.update({
+    where: { tenantId_id: { tenantId, id } },
+    data: { ...changes, updatedAt: new Date() },
+  });
+}
+
 const DELETIONS_A_STEP = 5_000;
 
 /**

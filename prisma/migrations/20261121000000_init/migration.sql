@@ -204,6 +204,7 @@ CREATE TABLE "delivery" (
     "webhook_id" UUID,
     "status" "delivery_status" NOT NULL DEFAULT 'pending',
     "attempt_count" INTEGER NOT NULL DEFAULT 0,
+    "schedule_start" INTEGER NOT NULL DEFAULT 0,
     "due_at" TIMESTAMPTZ(3),
     "lease_token" UUID,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,

@@ -74,7 +74,8 @@ async function find(link: string): Promise<string | undefined> {
 
 /** Data that root copied back from a backup belongs to root, and Postgres takes only its own. */
 async function handOver(directory: string, user: ServerUser): Promise<void> {
-  if ((await stat(directory)).uid === 0) await execute('chown', ['-R', `${user.uid}:${user.gid}`, directory]);
+  if ((await stat(directory)).uid === 0)
+    await execute('chown', ['-hR', `${user.uid}:${user.gid}`, directory]);
   if (!(await canReach(user, directory))) {
     throw new Error(`${directory} belongs to user id ${user.uid}, who cannot enter a directory above it.`);
   }

@@ -4,7 +4,7 @@ import pg from 'pg';
 /** Any number that nothing else locks in the database `postgres`. */
 const OWNER_LOCK = 7_265_902;
 
-/** A server notices at once that its client was killed, but not sooner. */
+/** How long the server may take to notice that the previous owner was killed. */
 const PREVIOUS_OWNER_GRACE_MS = 1_000;
 const RETRY_INTERVAL_MS = 50;
 

@@ -8,7 +8,8 @@ import type { Cluster } from './cluster.js';
 import { findPostmaster, isServerOn, type Postmaster, removeStalePidFile } from './pid-file.js';
 import { runAs, serverEnvironment } from './server-user.js';
 
-const START_TIMEOUT_MS = 30_000;
+/** Recovery after a crash under load takes its time. What cannot start at all exits, and is reported at once. */
+const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_SECONDS = 30;
 const POLL_INTERVAL_MS = 25;
 const LOG_FILE_LIMIT_BYTES = 10_000_000;
@@ -75,6 +76,7 @@ async function spawnServer(cluster: Cluster, settings: Settings, port: number): 
   const options = Object.entries({ ...DEFAULT_SETTINGS, ...settings, port: String(port) });
   const log = await openLog(cluster.logFile);
   try {
+    if (cluster.user) await log.chown(cluster.user.uid, cluster.user.gid);
     const child = spawn(
       cluster.binaries.postgres,
       ['-D', cluster.pgData, ...options.flatMap(([name, value]) => ['-c', `${name}=${value}`])],

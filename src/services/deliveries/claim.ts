@@ -12,6 +12,8 @@ export interface ClaimedDelivery {
   /** The status at that event; for thread events the snapshot of the thread. */
   readonly data: { readonly status?: string; readonly metadata?: object } | null;
   readonly attemptCount: number;
+  /** How many attempts had been made when the retry schedule last began. */
+  readonly scheduleStart: number;
   readonly threadId: string;
   readonly workflowId: string;
   readonly participantId: string | null;
@@ -75,6 +77,7 @@ claimed AS (
 )
 SELECT c.tenant_id AS "tenantId", c.id, c.kind::text AS kind, c.lease_token AS "leaseToken",
        c.event_type AS "eventType", c.occurred_at AS "occurredAt", c.data, c.attempt_count AS "attemptCount",
+       c.schedule_start AS "scheduleStart",
        c.thread_id AS "threadId", c.workflow_id AS "workflowId",
        coalesce(t.participant_id, e.participant_id) AS "participantId",
        CASE WHEN m.id IS NOT NULL THEN jsonb_build_object(

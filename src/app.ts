@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto';
+import type { Config } from './config.js';
+import { keepInDataDir } from './data-dir.js';
+import { openDatabase } from './database/client.js';
+import { startEmbeddedPostgres } from './database/embedded-postgres.js';
+import { migrate } from './database/migrate.js';
+import { createHttpClient } from './delivery/http-client.js';
+import { createTargetGuard, type TargetGuard } from './delivery/target-guard.js';
+import { openHints } from './events/hints.js';
+import { startLiveFeed } from './events/live-feed.js';
+import { startHttpServer } from './http/server.js';
+import { startJobs } from './jobs/jobs.js';
+import type { Log } from './log.js';
+import { createSecretBox } from './secret-box.js';
+import { bootstrap, generateApiKey } from './services/api-keys.js';
+import { createAuthentication } from './services/authentication.js';
+import type { Context } from './services/context.js';
+import { createIngestion } from './services/ingestion/ingestion.js';
+import { version } from './version.js';
+
+/** A running Parley. */
+export interface App {
+  /** Where it listens: `http://127.0.0.1:4000`. */
+  readonly url: string;
+  /** The key that `BOOTSTRAP_API_KEY` or the data directory holds. */
+  readonly apiKey: string;
+  readonly services: Context;
+  /** Drains and releases everything, in reverse order, within the grace time. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Parts that a test may replace. */
+export interface Overrides {
+  readonly targets?: TargetGuard;
+}
+
+const CONNECTIONS = { shared: 4, patient: 16 };
+/** Short: a batch that meets a locked tenant goes on without it. */
+const SHARED_LOCK_TIMEOUT_MS = 300;
+const PATIENT_LOCK_TIMEOUT_MS = 15_000;
+
+/**
+ * Composes Parley and starts it. What is acquired is released in reverse order, also when the start fails
+ * half-way.
+ */
+export async function createApp(config: Config, log: Log, overrides: Overrides = {}): Promise<App> {
+  const releases: (() => Promise<unknown>)[] = [];
+  let closing: Promise<void> | undefined;
+  const close = () => (closing ??= releaseAll(releases, log));
+  const acquire = async <T>(
+    resource: T | Promise<T>,
+    release: (resource: T) => Promise<unknown>,
+  ): Promise<T> => {
+    const acquired = await resource;
+    releases.push(() => release(acquired));
+    return acquired;
+  };
+
+  try {
+    const connectionString =
+      config.databaseUrl ??
+      (await acquire(startEmbeddedPostgres({ dataDir: config.dataDir, log }), (postgres) => postgres.stop()))
+        .connectionString;
+    const { applied } = await migrate(connectionString);
+    if (applied.length > 0) log.info({ applied }, 'the database was migrated');
+
+    const open = (maxConnections: number, lockTimeoutMs: number) =>
+      acquire(
+        openDatabase({
+          connectionString,
+          maxConnections,
+          lockTimeoutMs,
+          onError: (error) => log.warn({ err: error }, 'a database connection broke'),
+        }),
+        (database) => database.$disconnect(),
+      );
+    const shared = await open(CONNECTIONS.shared, SHARED_LOCK_TIMEOUT_MS);
+    const database = await open(CONNECTIONS.patient, PATIENT_LOCK_TIMEOUT_MS);
+
+    const apiKey = config.bootstrapApiKey ?? (await keepInDataDir(config.dataDir, 'api-key', generateApiKey));
+    const { isRevoked } = await bootstrap(database, config.bootstrapTenantId, apiKey);
+    if (isRevoked)
+      log.warn('the bootstrap API key was revoked; start with another BOOTSTRAP_API_KEY to get in again');
+    const secretsKey =
+      config.secretsKey ??
+      Buffer.from(await keepInDataDir(config.dataDir, 'secrets-key', newSecretsKey), 'base64');
+    const secrets = createSecretBox(secretsKey);
+
+    const targets =
+      overrides.targets ??
+      createTargetGuard({
+        allowedCidrs: [...config.allowedTargetCidrs],
+        requireHttps: config.requireHttpsTargets,
+      });
+    const hints = await acquire(openHints(connectionString, log), (held) => held.close());
+    const liveFeed = await acquire(startLiveFeed(database, hints, log), (feed) => feed.close());
+    const ingestion = await acquire(createIngestion(shared, database, hints), (held) => held.drained());
+    const services: Context = { config, log, database, ingestion, hints, liveFeed, secrets, targets };
+
+    const http = await acquire(
+      createHttpClient({
+        guard: targets,
+        deadlineMs: config.deliveryDeadlineMs,
+        userAgent: `Parley/${version}`,
+        connectionsPerOrigin: 256,
+      }),
+      (client) => client.close(),
+    );
+    await acquire(startJobs({ config, log, database, connectionString, hints, secrets, http }), (jobs) =>
+      jobs.stop(config.shutdownGraceMs / 2),
+    );
+
+    const server = await acquire(
+      startHttpServer(services, createAuthentication(database, config), {
+        async checkReady() {
+          if (closing) throw new Error('draining');
+          await database.$queryRaw`SELECT 1`;
+        },
+      }),
+      (held) => held.close(),
+    );
+    const { host, port } = server.address;
+    return { url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`, apiKey, services, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+const newSecretsKey = () => randomBytes(32).toString('base64');
+
+async function releaseAll(releases: readonly (() => Promise<unknown>)[], log: Log): Promise<void> {
+  for (const release of [...releases].reverse()) {
+    await release().catch((error: unknown) => log.error({ err: error }, 'something could not be released'));
+  }
+}

@@ -1,0 +1,13 @@
+/**
+ * A place in a tenant's log, opaque to callers: everything up to and including `sequence` lies before it. It
+ * names its tenant, so another tenant's cursor is refused instead of misread.
+ */
+export const encodeEventCursor = (tenantId: string, sequence: bigint): string =>
+  Buffer.from(`${tenantId}:${sequence}`).toString('base64url');
+
+/** The sequence that a cursor of this tenant stands for, or null for anything else. */
+export function decodeEventCursor(tenantId: string, cursor: string): bigint | null {
+  if (cursor.length > 128) return null;
+  const match = /^([a-z0-9_-]{1,63}):(0|[1-9]\d{0,17})$/.exec(Buffer.from(cursor, 'base64url').toString());
+  return match?.[1] === tenantId && match[2] ? BigInt(match[2]) : null;
+}

@@ -1,0 +1,115 @@
+import { type Database, runStatement } from '../database/client.js';
+import type { Message } from '../generated/prisma/client.js';
+import type { EventType } from './append.js';
+
+/** An entry of a tenant's log, with the message it is about as that is now (null when it is gone). */
+export interface LogEvent {
+  readonly tenantId: string;
+  readonly sequence: bigint;
+  readonly type: EventType;
+  readonly occurredAt: Date;
+  readonly workflowId: string | null;
+  readonly participantId: string | null;
+  readonly threadId: string | null;
+  readonly messageId: string | null;
+  readonly data: unknown;
+  readonly message: Message | null;
+}
+
+/** Which events; all that is given must hold. The same rule is applied in memory and in the database. */
+export interface EventFilter {
+  readonly types?: readonly EventType[] | undefined;
+  readonly threadId?: string | undefined;
+  readonly workflowId?: string | undefined;
+  readonly participantId?: string | undefined;
+}
+
+export const matches = (filter: EventFilter, event: LogEvent): boolean =>
+  (filter.types === undefined || filter.types.includes(event.type)) &&
+  (filter.threadId === undefined || filter.threadId === event.threadId) &&
+  (filter.workflowId === undefined || filter.workflowId === event.workflowId) &&
+  (filter.participantId === undefined || filter.participantId === event.participantId);
+
+const COLUMNS = `
+e.tenant_id AS "tenantId", e.sequence, e.type, e.occurred_at AS "occurredAt", e.workflow_id AS "workflowId",
+e.participant_id AS "participantId", e.thread_id AS "threadId", e.message_id AS "messageId", e.data`;
+
+const READ_NEW = `
+SELECT ${COLUMNS}
+FROM unnest($1::text[], $2::bigint[]) AS r (tenant_id, after)
+CROSS JOIN LATERAL (
+  SELECT * FROM event e WHERE e.tenant_id = r.tenant_id AND e.sequence > r.after ORDER BY e.sequence LIMIT $3
+) e
+ORDER BY e.tenant_id, e.sequence`;
+
+/** What came after each tenant's position, at most `limit` of each, in order. */
+export async function readNewEvents(
+  database: Database,
+  positions: ReadonlyMap<string, bigint>,
+  limit: number,
+): Promise<LogEvent[]> {
+  if (positions.size === 0) return [];
+  return withMessages(
+    database,
+    await runStatement(database, READ_NEW, [...positions.keys()], [...positions.values()], limit),
+  );
+}
+
+const READ_RANGE = `
+SELECT ${COLUMNS}
+FROM event e
+WHERE e.tenant_id = $1 AND e.sequence > $2 AND e.sequence <= $3
+  AND ($4::text[] IS NULL OR e.type = ANY ($4))
+  AND ($5::uuid IS NULL OR e.thread_id = $5)
+  AND ($6::text IS NULL OR e.workflow_id = $6)
+  AND ($7::text IS NULL OR e.participant_id = $7)
+ORDER BY e.sequence
+LIMIT $8`;
+
+/** The matching events behind `after` up to and including `upTo`, at most `limit`, in order. */
+export async function readEvents(
+  database: Database,
+  tenantId: string,
+  range: { after: bigint; upTo: bigint },
+  filter: EventFilter,
+  limit: number,
+): Promise<LogEvent[]> {
+  const { types = null, threadId = null, workflowId = null, participantId = null } = filter;
+  return withMessages(
+    database,
+    await runStatement(
+      database,
+      READ_RANGE,
+      tenantId,
+      range.after,
+      range.upTo,
+      types,
+      threadId,
+      workflowId,
+      participantId,
+      limit,
+    ),
+  );
+}
+
+/** The number of the tenant's last event: the present end of its log. */
+export async function lastSequence(database: Database, tenantId: string): Promise<bigint> {
+  const counter = await database.tenantCounter.findUnique({ where: { tenantId } });
+  return counter?.lastSequence ?? 0n;
+}
+
+async function withMessages(database: Database, events: Omit<LogEvent, 'message'>[]): Promise<LogEvent[]> {
+  const idsByTenant = new Map<string, string[]>();
+  for (const { tenantId, messageId } of events) {
+    if (messageId) idsByTenant.set(tenantId, [...(idsByTenant.get(tenantId) ?? []), messageId]);
+  }
+  if (idsByTenant.size === 0) return events.map((event) => ({ ...event, message: null }));
+  const rows = await database.message.findMany({
+    where: { OR: [...idsByTenant].map(([tenantId, ids]) => ({ tenantId, id: { in: ids } })) },
+  });
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return events.map((event) => ({
+    ...event,
+    message: (event.messageId && byId.get(event.messageId)) || null,
+  }));
+}

@@ -1,0 +1,47 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Actor } from '../services/actor.js';
+import { type Authentication, bearerToken } from '../services/authentication.js';
+
+const currentRequest = new AsyncLocalStorage<string>();
+
+/** The id of the request that is being answered, for places that the request itself does not reach. */
+export const currentRequestId = (): string => currentRequest.getStore() ?? 'none';
+
+/** The caller's own `X-Request-Id` when it is a sensible one, otherwise a new id. */
+export function requestIdOf(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** Takes or makes the id of every request and echoes it. */
+export function identifyRequests(server: FastifyInstance): void {
+  server.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    currentRequest.run(request.id, done);
+  });
+}
+
+const actors = new WeakMap<FastifyRequest, Actor>();
+
+/** Who sent an authenticated request. */
+export function actorOf(request: FastifyRequest): Actor {
+  const actor = actors.get(request);
+  if (!actor) throw new Error('The route was reached without authentication');
+  return actor;
+}
+
+/**
+ * Makes an actor of the request's credential, before its body is read: a stranger gets nothing parsed.
+ * @throws ParleyError `unauthorized`
+ */
+export async function authenticateRequest(
+  authentication: Authentication,
+  request: FastifyRequest,
+): Promise<void> {
+  const { authorization, 'x-api-key': apiKey } = request.headers;
+  const credential = bearerToken(authorization) ?? (typeof apiKey === 'string' ? apiKey : undefined);
+  actors.set(request, await authentication.authenticate(credential));
+}

@@ -1,0 +1,96 @@
+import type { AddressInfo } from 'node:net';
+import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
+import { ParleyError } from '../errors.js';
+import { createSchema } from '../resolvers/schema.js';
+import { restRoutes } from '../rest-compat/routes.js';
+import type { Authentication } from '../services/authentication.js';
+import type { Context } from '../services/context.js';
+import { httpStatus, toEnvelope, toPublicError } from './faults.js';
+import { GRAPHQL_PATH, mountGraphQL, wantsPage } from './graphql.js';
+import { toGraphQLError } from './graphql-errors.js';
+import { type Health, mountHealth } from './health.js';
+import { authenticateRequest, identifyRequests, requestIdOf } from './request.js';
+import { mountRest } from './rest.js';
+import { mountWebSocket } from './websocket.js';
+
+/** Longer than the longest id in a path; a longer segment is an id that does not exist. */
+const MAX_PATH_SEGMENT = 512;
+
+export interface HttpServer {
+  /** Where it listens. */
+  readonly address: { readonly host: string; readonly port: number };
+  /** Stops accepting, ends the sockets with 1001, and waits for the requests under way. */
+  close(): Promise<void>;
+}
+
+/** Puts the faces on the services: REST, GraphQL over HTTP and WebSocket, health. */
+export async function startHttpServer(
+  services: Context,
+  authentication: Authentication,
+  health: Health,
+): Promise<HttpServer> {
+  const { config, log } = services;
+  const server = fastify({
+    bodyLimit: config.maxBodyBytes,
+    genReqId: requestIdOf,
+    requestIdHeader: false,
+    routerOptions: { maxParamLength: MAX_PATH_SEGMENT },
+    forceCloseConnections: 'idle',
+    frameworkErrors: (error, request, reply) => {
+      const fault = toPublicError(error, request.id, log);
+      void (reply as FastifyReply).code(httpStatus[fault.code]).send(toEnvelope(fault));
+    },
+  });
+  identifyRequests(server);
+  parseJson(server);
+  answerErrors(server, services);
+
+  server.addHook('onRequest', async (request) => {
+    const { config: route } = request.routeOptions as { config: { isPublic?: boolean } };
+    if (route.isPublic || request.is404 || wantsPage(request)) return;
+    await authenticateRequest(authentication, request);
+  });
+
+  mountHealth(server, health);
+  mountRest(server, services, restRoutes);
+  const schema = createSchema();
+  await mountGraphQL(server, services, schema);
+  const sockets = mountWebSocket(server.server, services, authentication, schema);
+  await server.listen({ host: config.host, port: config.port });
+
+  const { port } = server.server.address() as AddressInfo;
+  return {
+    address: { host: config.host, port },
+    async close() {
+      await sockets.close();
+      await server.close();
+    },
+  };
+}
+
+/** JSON as it stands: no member is dropped or refused for its name. An empty body is an absent one. */
+function parseJson(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    if (body === '') return done(null, undefined);
+    try {
+      done(null, JSON.parse(body as string));
+    } catch {
+      done(Object.assign(new Error('The body is not valid JSON'), { code: 'FST_ERR_CTP_INVALID_JSON_BODY' }));
+    }
+  });
+}
+
+function answerErrors(server: FastifyInstance, { log }: Context): void {
+  server.setErrorHandler((error, request, reply) => {
+    const fault = toPublicError(error, request.id, log);
+    const isGraphQL = request.routeOptions.url === GRAPHQL_PATH;
+    return reply
+      .code(httpStatus[fault.code])
+      .send(isGraphQL ? { errors: [toGraphQLError(fault).toJSON()] } : toEnvelope(fault));
+  });
+  server.setNotFoundHandler((_request, reply) => {
+    const fault = new ParleyError('not_found', 'There is nothing at this path');
+    return reply.code(404).send(toEnvelope(fault));
+  });
+}

@@ -1,0 +1,39 @@
+import { createApp } from './app.js';
+import { ConfigError, parseConfig } from './config.js';
+import { createLog } from './log.js';
+import { welcome } from './welcome.js';
+
+// Names are resolved on libuv's threads; with the default of four, two slow name servers would stall everyone.
+process.env.UV_THREADPOOL_SIZE ??= '32';
+
+async function main(): Promise<void> {
+  const config = parseConfig(process.env);
+  const log = createLog(config.logLevel);
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+
+  const app = await createApp(config, log);
+  process.stdout.write(welcome(app, config));
+  if (!stop.signal.aborted) {
+    await new Promise((resolve) => stop.signal.addEventListener('abort', resolve, { once: true }));
+  }
+
+  log.info('stopping');
+  const overdue = setTimeout(() => {
+    log.error('the grace time is over; stopping with work under way, which another start takes up');
+    process.exit(1);
+  }, config.shutdownGraceMs);
+  await app.close();
+  clearTimeout(overdue);
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    const isExpected = error instanceof ConfigError || process.env.LOG_LEVEL !== "debug";
+    process.stderr.write(
+      `Parley could not start. ${isExpected ? (error as Error).message : (error as Error).stack}\n`,
+    );
+    process.exit(1);
+  },
+);

@@ -1,0 +1,43 @@
+import type { Resolvers } from '../generated/resolvers.js';
+import { encodeId } from '../ids.js';
+import { requireScope } from '../services/actor.js';
+import { updateMessageStatus } from '../services/message-status.js';
+import { getMessage, receiveInbound, sendOutbound } from '../services/messages.js';
+
+export const message: Resolvers = {
+  Query: {
+    message: (_, { id }, { services, actor }) => getMessage(services, actor, id),
+  },
+  Mutation: {
+    receiveInboundMessage: (_, { input }, { services, actor }) => receiveInbound(services, actor, input),
+    sendOutboundMessage: (_, { input }, { services, actor }) => sendOutbound(services, actor, input),
+    updateMessageStatus: async (_, { input: { messageId, ...update } }, { services, actor }) => {
+      const { id, threadId } = await updateMessageStatus(services, actor, messageId, update);
+      return { messageId: id, threadId };
+    },
+  },
+  MessagePayload: {
+    message: ({ messageId }, _, { loaders }) => loaders.message.load(messageId),
+    thread: ({ threadId }, _, { loaders }) => loaders.thread.load(threadId),
+  },
+  Message: {
+    id: ({ id }) => encodeId('message', id),
+    threadId: ({ threadId }) => encodeId('thread', threadId),
+    thread: async ({ threadId }, _, { loaders }) => present(await loaders.thread.load(threadId)),
+    logs: ({ id }, _, { loaders }) => loaders.logs.load(id),
+    signal: async ({ id }, _, { actor, loaders }) => {
+      requireScope(actor, 'workflows:manage');
+      return (await loaders.deliveries.load(id)).find(({ kind }) => kind === 'signal') ?? null;
+    },
+    deliveries: async ({ id }, _, { actor, loaders }) => {
+      requireScope(actor, 'webhooks:manage');
+      return (await loaders.deliveries.load(id)).filter(({ kind }) => kind === 'webhook');
+    },
+  },
+};
+
+/** For fields that cannot be null because a foreign key holds them; they vanish only with their parent. */
+export function present<T>(value: T | null): T {
+  if (value === null) throw new Error('A row went away while it was being read');
+  return value;
+}

@@ -1,0 +1,31 @@
+import type { Resolvers } from '../generated/resolvers.js';
+import { encodeId } from '../ids.js';
+import { listMessages } from '../services/messages.js';
+import { deleteThread } from '../services/thread-deletion.js';
+import { archiveThread, getThread, listThreads, updateThread } from '../services/threads.js';
+
+export const thread: Resolvers = {
+  Query: {
+    thread: (_, { id }, { services, actor }) => getThread(services, actor, id),
+    threads: (_, { filter, orderBy, ...page }, { services, actor }) =>
+      listThreads(services, actor, { filter, orderBy }, page),
+  },
+  Mutation: {
+    updateThread: async (_, { input: { id, ...update } }, { services, actor }) => ({
+      thread: await updateThread(services, actor, id, update),
+    }),
+    archiveThread: async (_, { input }, { services, actor }) => ({
+      thread: await archiveThread(services, actor, input.id),
+    }),
+    deleteThread: async (_, { input }, { services, actor }) => ({
+      deletedThreadId: await deleteThread(services, actor, input.id),
+    }),
+  },
+  Thread: {
+    id: ({ id }) => encodeId('thread', id),
+    messages: (parent, { direction, ...page }, { services, actor }) =>
+      listMessages(services, actor, parent, direction ?? null, page),
+    lastMessage: (parent, _, { loaders }) => loaders.lastMessage.load(parent),
+    messageCount: ({ lastPosition }) => lastPosition,
+  },
+};

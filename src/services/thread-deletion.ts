@@ -1,0 +1,72 @@
+import { runStatement } from '../database/client.js';
+import { notFound } from '../errors.js';
+import { APPEND_EVENTS } from '../events/append.js';
+import { decodeId } from '../ids.js';
+import { type Actor, requireScope } from './actor.js';
+import type { Context } from './context.js';
+
+const MESSAGES_A_STEP = 1_000;
+
+/** What was still to be sent of the thread's oldest messages is cancelled, and the messages go, with their logs. */
+const DELETE_MESSAGES = `
+WITH doomed AS (
+  SELECT m.tenant_id, m.id FROM conversation_message m
+  WHERE m.tenant_id = $1 AND m.thread_id = $2::uuid
+  ORDER BY m.position
+  LIMIT $3
+),
+cancelled AS (
+  UPDATE delivery d SET status = 'cancelled', lease_token = NULL, due_at = NULL
+  FROM doomed x
+  WHERE d.tenant_id = x.tenant_id AND d.message_id = x.id AND d.status = 'pending'
+),
+deleted AS (
+  DELETE FROM conversation_message m USING doomed x WHERE m.tenant_id = x.tenant_id AND m.id = x.id RETURNING 1
+)
+SELECT count(*)::int AS deleted FROM deleted`;
+
+/**
+ * The thread itself, once its messages are gone, and the event that tells of it. It waits for messages to be
+ * gone because it locks the counter, and messages are locked before that everywhere.
+ */
+const DELETE_THREAD = `
+WITH deleted AS (
+  DELETE FROM conversation_thread t
+  WHERE t.tenant_id = $1 AND t.id = $2::uuid
+    AND NOT EXISTS (SELECT 1 FROM conversation_message m WHERE m.tenant_id = t.tenant_id AND m.thread_id = t.id)
+  RETURNING *
+),
+new_event AS (
+  SELECT tenant_id, 1 AS ordinal, 'thread.deleted' AS type, workflow_id, participant_id, id AS thread_id,
+         NULL::uuid AS message_id, NULL::int AS workflow_conversation_id,
+         jsonb_build_object('status', status, 'metadata', metadata, 'messageCount', last_position,
+                            'createdAt', created_at, 'updatedAt', updated_at) AS data
+  FROM deleted
+),
+${APPEND_EVENTS}
+SELECT count(*)::int AS deleted FROM deleted`;
+
+/**
+ * Deletes a thread for good, its messages in steps, so that a long thread holds no locks for long. Its events
+ * stay; `thread.deleted` carries a snapshot of it.
+ * @returns the deleted thread's id
+ * @throws ParleyError `not_found`
+ */
+export async function deleteThread(context: Context, actor: Actor, threadId: string): Promise<string> {
+  requireScope(actor, 'conversations:write');
+  const id = decodeId('thread', threadId);
+  if (!id) throw notFound('Thread');
+  const { database } = context;
+  const thread = { tenantId_id: { tenantId: actor.tenantId, id } };
+  if (!(await database.thread.findUnique({ where: thread, select: { id: true } }))) throw notFound('Thread');
+  const run = async (statement: string, ...more: unknown[]) => {
+    const [row] = await runStatement<{ deleted: number }>(database, statement, actor.tenantId, id, ...more);
+    return row?.deleted ?? 0;
+  };
+  // A message may arrive between the two; then the thread is not empty yet and both are done again.
+  do {
+    while ((await run(DELETE_MESSAGES, MESSAGES_A_STEP)) > 0);
+  } while ((await run(DELETE_THREAD)) === 0 && (await database.thread.findUnique({ where: thread })));
+  context.hints.ring();
+  return threadId;
+}

@@ -1,0 +1,26 @@
+import type { App } from './app.js';
+import type { Config } from './config.js';
+
+/** What a person sees at start: where everything is, the key, and one line to try. */
+export function welcome({ url, apiKey }: App, config: Config): string {
+  const isGenerated = config.bootstrapApiKey === null;
+  const key = isGenerated ? apiKey : '$BOOTSTRAP_API_KEY';
+  return `
+Parley is running.
+
+  REST         ${url}/api/agent/conversations
+  GraphQL      ${url}/graphql   (GraphiQL in a browser; subscriptions over ${url.replace('http', 'ws')}/graphql)
+  Health       ${url}/readyz
+  Tenant       ${config.bootstrapTenantId}
+  API key      ${isGenerated ? `${apiKey}   (kept in ${config.dataDir}/api-key)` : 'as given in BOOTSTRAP_API_KEY'}
+  Database     ${config.databaseUrl === null ? `embedded Postgres in ${config.dataDir}` : 'DATABASE_URL'}
+  Deliveries   to public addresses${config.allowedTargetCidrs.length > 0 ? ` and ${config.allowedTargetCidrs.join(', ')}` : ' only'}
+
+Try it:
+
+  curl -s ${url}/api/agent/conversations/inbound -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '{"workflowId":"workflow_1","participantId":"participant_1","channel":"chat","channelKey":"participant_1","content":{"body":"Hello"}}'
+
+Stop with Ctrl-C.
+
+`;
+}
