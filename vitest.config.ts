@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  // graphql is there twice, as ES modules and as CommonJS; Node takes the latter, and so must the tests.
+  resolve: { mainFields: ['main'] },
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/torture/**'],

@@ -78,7 +78,7 @@ const output = await codegen({
       ID: { input: 'string', output: 'string' },
       DateTime: { input: 'Date', output: 'Date' },
       JSONObject: { input: 'Record<string, unknown>', output: 'unknown' },
-      SafeInt: { input: 'number', output: 'number | bigint' },
+      SafeInt: { input: 'number', output: 'number' },
     },
     mappers: { ...mappers, ...Object.fromEntries(enumTypes) },
     enumValues: enums,

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './config.js';
 import { keepInDataDir } from './data-dir.js';
 import { openDatabase } from './database/client.js';
@@ -38,6 +39,8 @@ const CONNECTIONS = { shared: 4, patient: 16 };
 /** Short: a batch that meets a locked tenant goes on without it. */
 const SHARED_LOCK_TIMEOUT_MS = 300;
 const PATIENT_LOCK_TIMEOUT_MS = 15_000;
+/** What is kept of the grace time for shutting the embedded Postgres down. */
+const POSTGRES_STOP_MS = 3_000;
 
 /**
  * Composes Parley and starts it. What is acquired is released in reverse order, also when the start fails
@@ -46,7 +49,7 @@ const PATIENT_LOCK_TIMEOUT_MS = 15_000;
 export async function createApp(config: Config, log: Log, overrides: Overrides = {}): Promise<App> {
   const releases: (() => Promise<unknown>)[] = [];
   let closing: Promise<void> | undefined;
-  const close = () => (closing ??= releaseAll(releases, log));
+  const close = () => (closing ??= releaseAll(releases, log, config.shutdownGraceMs));
   const acquire = async <T>(
     resource: T | Promise<T>,
     release: (resource: T) => Promise<unknown>,
@@ -129,8 +132,21 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
 
 const newSecretsKey = () => randomBytes(32).toString('base64');
 
-async function releaseAll(releases: readonly (() => Promise<unknown>)[], log: Log): Promise<void> {
-  for (const release of [...releases].reverse()) {
-    await release().catch((error: unknown) => log.error({ err: error }, 'something could not be released'));
+/**
+ * Releases in reverse order, each fully before the next, until the time is up. From then on nothing is waited
+ * for but what was acquired first: the embedded Postgres, which must not outlive us.
+ */
+async function releaseAll(
+  releases: readonly (() => Promise<unknown>)[],
+  log: Log,
+  graceMs: number,
+): Promise<void> {
+  const timeIsUp = sleep(Math.max(graceMs - POSTGRES_STOP_MS, graceMs / 2), 'late', { ref: false });
+  for (const [index, release] of [...releases.entries()].reverse()) {
+    const released = release().catch((error: unknown) =>
+      log.error({ err: error }, 'something could not be released'),
+    );
+    const outcome = await (index === 0 ? released : Promise.race([released, timeIsUp]));
+    if (outcome === 'late') log.warn('the grace time is running out; going on without waiting');
   }
 }

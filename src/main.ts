@@ -19,18 +19,13 @@ async function main(): Promise<void> {
   }
 
   log.info('stopping');
-  const overdue = setTimeout(() => {
-    log.error('the grace time is over; stopping with work under way, which another start takes up');
-    process.exit(1);
-  }, config.shutdownGraceMs);
   await app.close();
-  clearTimeout(overdue);
 }
 
 main().then(
   () => process.exit(0),
   (error: unknown) => {
-    const isExpected = error instanceof ConfigError || process.env.LOG_LEVEL !== "debug";
+    const isExpected = error instanceof ConfigError || process.env.LOG_LEVEL !== 'debug';
     process.stderr.write(
       `Parley could not start. ${isExpected ? (error as Error).message : (error as Error).stack}\n`,
     );

@@ -1,5 +1,5 @@
 import { ApolloServer } from '@apollo/server';
-import { fastifyApolloDrainPlugin, fastifyApolloHandler } from '@as-integrations/fastify';
+import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { GraphQLSchema } from 'graphql';
 import type { GraphQLContext } from '../resolvers/context.js';
@@ -28,7 +28,6 @@ export async function mountGraphQL(
     parseOptions: { maxTokens: MAX_TOKENS },
     validationRules: documentRules(services.config),
     formatError: (formatted, error) => formatError(formatted, error, currentRequestId(), services.log),
-    plugins: [fastifyApolloDrainPlugin(server)],
     logger: services.log as never,
     stopOnTerminationSignals: false,
     nodeEnv: 'production',

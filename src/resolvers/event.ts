@@ -18,6 +18,7 @@ export const event: Resolvers = {
     },
   },
   MessageEvent: {
+    sequence: ({ sequence }) => Number(sequence),
     cursor: ({ tenantId, sequence }) => encodeEventCursor(tenantId, sequence),
     message: ({ message }) => present(message),
   },
