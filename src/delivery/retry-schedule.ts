@@ -1,9 +1,3 @@
-/** Seconds before each attempt of a webhook delivery; the first is sent at once. About 27.6 hours in all. */
-export const webhookScheduleSeconds: readonly number[] = [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
-
-/** Seconds before each attempt of a signal to a workflow handler. */
-export const signalScheduleSeconds: readonly number[] = [0, 1, 5, 30, 120, 600];
-
 const JITTER = 0.2;
 const LONGEST_RETRY_AFTER_MS = 24 * 60 * 60 * 1000;
 

@@ -1,10 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import {
-  delayBeforeAttempt,
-  retryAfterMs,
-  signalScheduleSeconds,
-  webhookScheduleSeconds,
-} from '../../src/delivery/retry-schedule.js';
+import { parseConfig } from '../../src/config.js';
+import { delayBeforeAttempt, retryAfterMs } from '../../src/delivery/retry-schedule.js';
+
+const { signalRetryScheduleSeconds, webhookRetryScheduleSeconds } = parseConfig({});
 
 const second = 1000;
 const minute = 60 * second;
@@ -22,7 +20,7 @@ function delays(schedule: readonly number[], random: () => number): number[] {
 
 describe('the delay before an attempt', () => {
   it('follows the documented webhook schedule and then ends', () => {
-    expect(delays(webhookScheduleSeconds, () => 0.5)).toEqual([
+    expect(delays(webhookRetryScheduleSeconds, () => 0.5)).toEqual([
       0,
       5 * second,
       5 * minute,
@@ -35,7 +33,9 @@ describe('the delay before an attempt', () => {
   });
 
   it('follows the documented signal schedule and then ends', () => {
-    expect(delays(signalScheduleSeconds, () => 0.5)).toEqual([0, 1, 5, 30, 120, 600].map((s) => s * second));
+    expect(delays(signalRetryScheduleSeconds, () => 0.5)).toEqual(
+      [0, 1, 5, 30, 120, 600].map((s) => s * second),
+    );
   });
 
   it('is 20 % shorter at the least and 20 % longer at the most', () => {

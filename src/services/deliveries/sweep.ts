@@ -49,10 +49,20 @@ export function findSilentLanes(database: Database): Promise<Lane[]> {
  * of which there are few, not from the parked signals, of which there may be many.
  */
 const RELEASE_PARKED = `
+WITH handled AS (
+  SELECT p.tenant_id, p.id
+  FROM workflow_handler h
+  JOIN delivery p ON p.tenant_id = h.tenant_id AND p.workflow_id = h.workflow_id
+  WHERE p.status = 'pending' AND p.due_at IS NULL
+  UNION
+  SELECT p.tenant_id, p.id
+  FROM workflow_handler h
+  JOIN delivery p ON p.tenant_id = h.tenant_id
+  WHERE h.workflow_id = '*' AND p.status = 'pending' AND p.due_at IS NULL
+)
 UPDATE delivery d SET due_at = now()
-FROM workflow_handler h
-WHERE d.tenant_id = h.tenant_id AND (d.workflow_id = h.workflow_id OR h.workflow_id = '*')
-  AND d.status = 'pending' AND d.due_at IS NULL`;
+FROM handled
+WHERE d.tenant_id = handled.tenant_id AND d.id = handled.id AND d.status = 'pending' AND d.due_at IS NULL`;
 
 /** Lets parked signals go whose workflow has a handler by now. */
 export async function releaseParkedSignals(database: Database): Promise<void> {
