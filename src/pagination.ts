@@ -159,6 +159,8 @@ function parseValue(kind: Kind, value: unknown): Value | null {
     return Number.isSafeInteger(value) && Math.abs(value as number) < 2 ** 31 ? (value as number) : null;
   if (typeof value !== 'string') return null;
   if (kind === 'uuid') return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(value) ? value : null;
+  // Other years are no ones that the server wrote, and Postgres would not read them.
+  if (!/^\d{4}-/.test(value) || value.startsWith('0000')) return null;
   const date = new Date(value);
   return !Number.isNaN(date.getTime()) && date.toISOString() === value ? date : null;
 }

@@ -10,6 +10,7 @@ const frameworkFaults: Record<string, (error: Error) => ParleyError> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: () => invalidBody('must be sent as application/json'),
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: () => invalidBody('differs in length from its Content-Length'),
   FST_ERR_CTP_INVALID_JSON_BODY: () => invalidBody('is not valid JSON'),
+  FST_ERR_MAX_PARAM_LENGTH: () => new ParleyError('not_found', 'There is nothing at this path'),
   FST_ERR_BAD_URL: () =>
     new ParleyError('invalid_request', 'The request was invalid', [
       { field: 'url', issue: 'is not a valid path' },

@@ -8,7 +8,7 @@ import { decodeId, newId } from '../ids.js';
 import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope, scopes } from './actor.js';
 import type { Context } from './context.js';
-import { parseInput, text } from './input.js';
+import { instant, listOfSome, parseInput, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 
 export type { ApiKey, Tenant } from '../generated/prisma/client.js';
@@ -23,10 +23,9 @@ export const hashApiKey = (key: string): Uint8Array<ArrayBuffer> =>
 const keyInput = z.object({
   tenantId: tenantIdSchema.nullish(),
   name: text(1, 128),
-  scopes: z.array(z.enum(scopes)).min(1, 'must name at least one scope').max(scopes.length),
+  scopes: listOfSome(scopes, 'must name at least one scope'),
   userId: z.int32().nullish(),
-  expiresAt: z
-    .date()
+  expiresAt: instant()
     .refine((date) => date.getTime() > Date.now(), 'must be in the future')
     .nullish(),
 });

@@ -1,21 +1,26 @@
 import { z } from 'zod';
 import type { ErrorDetail } from '../errors.js';
-import { formatPath, isObject, jsonObject, toDetail } from './input.js';
+import { formatPath, isObject, jsonObject, listOf, toDetail } from './input.js';
+
+const addresses = listOf<string>((item) => {
+  if (typeof item !== 'string') return 'must be a string';
+  return item.length <= 998 && item.includes('@') ? null : 'must be an email address';
+});
 
 /** A channel that Parley knows the content of; any other channel takes any object (design, section 5). */
 const rules: Record<string, z.ZodType> = {
   email: z
-    .looseObject({
+    .object({
       subject: z.string().optional(),
       body: z.string().optional(),
-      cc: z.array(address()).optional(),
-      bcc: z.array(address()).optional(),
+      cc: addresses.optional(),
+      bcc: addresses.optional(),
     })
     .refine(hasOneOf('subject', 'body'), 'Content of the email channel needs subject or body'),
-  chat: z.looseObject({ body: z.string() }),
-  sms: z.looseObject({ body: z.string() }),
+  chat: z.object({ body: z.string() }),
+  sms: z.object({ body: z.string() }),
   voice: z
-    .looseObject({ transcript: z.string().optional(), recordingUrl: z.string().optional() })
+    .object({ transcript: z.string().optional(), recordingUrl: z.string().optional() })
     .refine(
       hasOneOf('transcript', 'recordingUrl'),
       'Content of the voice channel needs transcript or recordingUrl',
@@ -37,10 +42,6 @@ export function contentFaults(body: {
     ...toDetail(issue),
     field: formatPath(['content', ...issue.path]),
   }));
-}
-
-function address() {
-  return z.string().max(998).includes('@', 'must be an email address');
 }
 
 function hasOneOf(...members: string[]) {

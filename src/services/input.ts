@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { type ErrorDetail, invalidRequest } from '../errors.js';
+import type { Actor } from './actor.js';
 
 /** The deepest nesting of a JSON value that is stored. */
 const MAX_JSON_DEPTH = 64;
-const MAX_FAULTS_OF_A_VALUE = 20;
+/** More faults of one value are not looked for: an answer must not outgrow the request that it is about. */
+export const MAX_FAULTS_OF_A_VALUE = 20;
 
 type Path = (string | number)[];
 interface Fault {
@@ -70,59 +72,130 @@ export const text = (minimum: number, maximum: number) =>
     })
     .superRefine((value, context) => {
       const message = textFault(value);
-      if (message) context.addIssue({ code: 'custom', message });
+      if (message) context.addIssue({ code: 'custom', message, continue: false });
     });
+
+/** A moment that Postgres and JavaScript write the same way: a year of four digits, and not the year 0. */
+export const instant = () =>
+  z.date().refine((date) => isStorable(date), { error: 'must lie in the years 0001 to 9999', abort: true });
+
+const isStorable = (date: Date) => date.getUTCFullYear() >= 1 && date.getUTCFullYear() <= 9_999;
+
+/**
+ * A list whose items are checked one by one without building anything for them: a body may hold millions.
+ * @param issueOf what is wrong with an item, or null
+ */
+export const listOf = <Item>(issueOf: (item: unknown) => string | null) =>
+  z.custom<Item[]>().superRefine((value, context) => {
+    if (value === undefined)
+      return context.addIssue({ code: 'custom', message: 'is required', continue: false });
+    if (!Array.isArray(value)) {
+      return context.addIssue({ code: 'custom', message: 'must be an array', continue: false });
+    }
+    let faults = 0;
+    for (let index = 0; index < value.length && faults < MAX_FAULTS_OF_A_VALUE; index++) {
+      const message = issueOf(value[index]);
+      if (message === null) continue;
+      faults++;
+      context.addIssue({ code: 'custom', path: [index], message, continue: false });
+    }
+  });
+
+/** A non-empty list of some of these words, each kept once. */
+export const listOfSome = <Word extends string>(words: readonly Word[], missing: string) => {
+  const issue = `must be one of ${words.join(', ')}`;
+  return listOf<Word>((item) => (words.includes(item as Word) ? null : issue))
+    .refine((items) => items.length > 0, missing)
+    .transform((items) => [...new Set(items)]);
+};
 
 /** A JSON object that can be stored and given back as it was. `maxBytes` counts its compact UTF-8 text. */
 export const jsonObject = (maxBytes?: number) =>
   z.custom<Record<string, unknown>>().superRefine((value, context) => {
-    if (value === undefined) return context.addIssue({ code: 'custom', message: 'is required' });
-    if (!isObject(value)) return context.addIssue({ code: 'custom', message: 'must be a JSON object' });
+    const refuse = (message: string, path: Path = []) =>
+      context.addIssue({ code: 'custom', path, message, continue: false });
+    if (value === undefined) return refuse('is required');
+    if (!isObject(value)) return refuse('must be a JSON object');
     const faults = storageFaults(value);
-    for (const { path, message } of faults) context.addIssue({ code: 'custom', path, message });
+    for (const { path, message } of faults) refuse(message, path);
     if (
       maxBytes !== undefined &&
       faults.length === 0 &&
       Buffer.byteLength(JSON.stringify(value)) > maxBytes
     ) {
-      context.addIssue({ code: 'custom', message: `must have at most ${maxBytes} bytes as JSON` });
+      refuse(`must have at most ${maxBytes} bytes as JSON`);
     }
   });
 
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Why a JSON value cannot be stored: too deep, text that Postgres refuses, a number without a finite value. */
+/** An object or array on the way down to the value that is being looked at. */
+interface Level {
+  readonly value: Readonly<Record<string | number, unknown>>;
+  /** Null for an array. */
+  readonly keys: readonly string[] | null;
+  readonly length: number;
+  next: number;
+}
+
+const levelOf = (value: object): Level => {
+  const keys = Array.isArray(value) ? null : Object.keys(value);
+  return {
+    value: value as Level['value'],
+    keys,
+    length: keys?.length ?? (value as unknown[]).length,
+    next: 0,
+  };
+};
+
+/**
+ * Why a JSON value cannot be stored: too deep, text that Postgres refuses, a number without a finite value.
+ * It remembers nothing but the way down, because a body may hold millions of values.
+ */
 function storageFaults(root: object): Fault[] {
   const faults: Fault[] = [];
-  const stack: { value: unknown; path: Path }[] = [{ value: root, path: [] }];
-  for (let next = stack.pop(); next && faults.length < MAX_FAULTS_OF_A_VALUE; next = stack.pop()) {
-    const { value, path } = next;
-    if (typeof value === 'string') {
-      const message = textFault(value);
-      if (message) faults.push({ path, message });
-    } else if (typeof value === 'number') {
-      if (!Number.isFinite(value)) faults.push({ path, message: 'must be a finite number' });
-    } else if (typeof value === 'object' && value !== null) {
-      if (path.length >= MAX_JSON_DEPTH) {
+  const way = [levelOf(root)];
+  const path = () => way.map(({ keys, next }) => (keys ? (keys[next - 1] ?? '') : next - 1));
+  for (let level = way.at(-1); level && faults.length < MAX_FAULTS_OF_A_VALUE; level = way.at(-1)) {
+    if (level.next >= level.length) {
+      way.pop();
+      continue;
+    }
+    const key = level.keys ? (level.keys[level.next] ?? '') : level.next;
+    level.next++;
+    const keyFault = typeof key === 'string' ? textFault(key) : null;
+    if (keyFault) faults.push({ path: path().slice(0, -1), message: `has a member whose name ${keyFault}` });
+    const value = level.value[key];
+    if (typeof value === 'object' && value !== null) {
+      if (way.length < MAX_JSON_DEPTH) way.push(levelOf(value));
+      else
         faults.push({
-          path: path.slice(0, 3),
+          path: path().slice(0, 3),
           message: `must not be nested deeper than ${MAX_JSON_DEPTH} levels`,
         });
-        continue;
-      }
-      const isArray = Array.isArray(value);
-      for (const [key, member] of Object.entries(value)) {
-        const message = isArray ? null : textFault(key);
-        if (message) faults.push({ path, message: `has a member whose name ${message}` });
-        stack.push({ value: member, path: [...path, isArray ? Number(key) : key] });
-      }
+      continue;
     }
+    const fault = valueFault(value);
+    if (fault) faults.push({ path: path(), message: fault });
   }
   return faults;
+}
+
+function valueFault(value: unknown): string | null {
+  if (typeof value === 'string') return textFault(value);
+  return typeof value === 'number' && !Number.isFinite(value) ? 'must be a finite number' : null;
 }
 
 function textFault(value: string): string | null {
   if (value.includes('\0')) return 'must not contain the character U+0000';
   return value.isWellFormed() ? null : 'must not contain a lone surrogate';
+}
+
+/** The tenant is taken from the credential; a body may only repeat it. */
+export function tenantFault(actor: Actor): Check {
+  return ({ tenantId }) =>
+    tenantId === undefined || tenantId === actor.tenantId
+      ? []
+      : [{ field: 'tenantId', issue: "differs from the credential's tenant" }];
 }

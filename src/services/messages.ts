@@ -10,7 +10,7 @@ import { content, contentFaults } from './content.js';
 import type { Context } from './context.js';
 import { keyReused } from './ingestion/ingestion.js';
 import { findKeptAnswers, type NewMessage, type StoredMessage } from './ingestion/statement.js';
-import { parseInput, text } from './input.js';
+import { parseInput, tenantFault, text } from './input.js';
 import { readPage } from './pages.js';
 import { metadata, wholeNumber } from './threads.js';
 
@@ -163,14 +163,6 @@ async function keptAnswer(
   ]);
   if (kept && kept.inputHash !== hashInput(message)) throw keyReused();
   return kept ?? null;
-}
-
-/** The tenant is taken from the credential; a body may only repeat it. */
-export function tenantFault(actor: Actor) {
-  return (body: Record<string, unknown>) =>
-    body.tenantId === undefined || body.tenantId === actor.tenantId
-      ? []
-      : [{ field: 'tenantId', issue: "differs from the credential's tenant" }];
 }
 
 function addressFaults(body: Record<string, unknown>) {

@@ -7,7 +7,7 @@ import { decodeId } from '../ids.js';
 import type { List, OrderKey, PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { jsonObject, parseInput, text } from './input.js';
+import { instant, jsonObject, parseInput, tenantFault, text } from './input.js';
 import { readPage } from './pages.js';
 
 export type { Thread } from '../generated/prisma/client.js';
@@ -33,7 +33,7 @@ const threadFilter = z.object({
   participantId: filterText.nullish(),
   status: threadStatus.nullish(),
   channel: filterText.nullish(),
-  updatedAfter: z.date().nullish(),
+  updatedAfter: instant().nullish(),
 });
 
 type ThreadFilter = z.output<typeof threadFilter>;
@@ -113,7 +113,7 @@ const updateInput = z.object({ status: threadStatus.nullish(), metadata: metadat
  */
 export async function updateThread(context: Context, actor: Actor, threadId: string, input: unknown) {
   requireScope(actor, 'conversations:write');
-  const update = parseInput(updateInput, input, (body) =>
+  const update = parseInput(updateInput, input, tenantFault(actor), (body) =>
     body.status == null && body.metadata == null
       ? [{ field: 'body', issue: 'needs at least one of status and metadata' }]
       : [],

@@ -8,7 +8,7 @@ import { decodeId, newId } from '../ids.js';
 import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { jsonObject, parseInput, text } from './input.js';
+import { jsonObject, listOfSome, MAX_FAULTS_OF_A_VALUE, parseInput, tenantFault, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 
 export type { Webhook } from '../generated/prisma/client.js';
@@ -23,9 +23,11 @@ const reservedHeader =
   /^(webhook-.*|content-(length|type|encoding)|host|connection|transfer-encoding|te|trailer|upgrade|keep-alive|expect|accept-encoding|user-agent|proxy-.*)$/i;
 
 const headers = jsonObject(4_096).superRefine((given, context) => {
-  for (const [name, value] of Object.entries(given ?? {})) {
-    const issue = headerIssue(name, value);
-    if (issue) context.addIssue({ code: 'custom', path: [name], message: issue });
+  const faults = Object.entries(given).map(([name, value]) => ({ name, issue: headerIssue(name, value) }));
+  for (const { name, issue } of faults
+    .filter(({ issue }) => issue !== null)
+    .slice(0, MAX_FAULTS_OF_A_VALUE)) {
+    context.addIssue({ code: 'custom', path: [name], message: issue ?? '' });
   }
 });
 
@@ -53,10 +55,7 @@ export const targetUrl = (context: Context) =>
 const webhookInput = (context: Context) =>
   z.object({
     url: targetUrl(context),
-    events: z
-      .array(z.enum(webhookEvents))
-      .min(1, 'must name at least one event')
-      .transform((events) => [...new Set(events)]),
+    events: listOfSome(webhookEvents, 'must name at least one event'),
     secret: secret.nullish(),
     description: text(0, 1_024).nullish(),
     ordered: z.boolean().nullish(),
@@ -80,7 +79,7 @@ export async function registerWebhook(
   input: unknown,
 ): Promise<{ webhook: Webhook; secret: string | null }> {
   requireScope(actor, 'webhooks:manage');
-  const given = parseInput(webhookInput(context), input);
+  const given = parseInput(webhookInput(context), input, tenantFault(actor));
   const { tenantId } = actor;
   const id = newId();
   const signingSecret = given.secret ?? generateSecret();

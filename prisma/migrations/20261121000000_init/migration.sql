@@ -234,6 +234,8 @@ CREATE TABLE "workflow_conversations" (
     "agent_product_id" INTEGER,
     "user_id" INTEGER,
     "configuration" JSONB NOT NULL DEFAULT '{}',
+    -- By hand: the boolean true and nothing else counts as running, and the database decides it.
+    "running" BOOLEAN NOT NULL GENERATED ALWAYS AS ("configuration" @> '{"running": true}') STORED,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
 
@@ -322,6 +324,9 @@ CREATE INDEX "workflow_conversations_tenant_id_created_at_id_idx" ON "workflow_c
 
 -- CreateIndex
 CREATE INDEX "workflow_conversations_tenant_id_user_id_created_at_id_idx" ON "workflow_conversations"("tenant_id", "user_id", "created_at" DESC, "id" DESC);
+
+-- CreateIndex
+CREATE INDEX "workflow_conversations_tenant_id_user_id_running_created_at_idx" ON "workflow_conversations"("tenant_id", "user_id", "running", "created_at" DESC, "id" DESC);
 
 -- CreateIndex
 CREATE INDEX "workflow_conversations_tenant_id_agent_product_id_created_a_idx" ON "workflow_conversations"("tenant_id", "agent_product_id", "created_at" DESC, "id" DESC);
@@ -424,10 +429,5 @@ CREATE INDEX "delivery_order_idx" ON "delivery" ("lane_id", "event_sequence") WH
 -- Signals that wait for a handler.
 CREATE INDEX "delivery_parked_idx" ON "delivery" ("tenant_id", "workflow_id", "created_at")
   WHERE "status" = 'pending' AND "due_at" IS NULL;
-
--- What the running conversations of a user are is decided here, by an index: `configuration.running` is the
--- boolean true and nothing else.
-CREATE INDEX "workflow_conversations_running_idx" ON "workflow_conversations" ("tenant_id", "user_id", "created_at" DESC, "id" DESC)
-  WHERE "configuration" @> '{"running": true}';
 
 ALTER TABLE "tenant" ADD CONSTRAINT "tenant_id_check" CHECK ("id" ~ '^[a-z0-9_-]{1,63}$');
