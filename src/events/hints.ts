@@ -52,6 +52,7 @@ export function openHints(connectionString: string, log: Log): Hints {
     await next.query(`LISTEN ${CHANNEL}`);
     client = next;
     wake();
+    if (rungMeanwhile) void notify();
     await Promise.race([ended, onAbort(closing.signal)]);
     client = null;
     await next.end().catch(() => {});

@@ -1,8 +1,8 @@
 import { type Database, runStatement } from '../database/client.js';
-import type { Message } from '../generated/prisma/client.js';
+import type { Message, WorkflowConversation } from '../generated/prisma/client.js';
 import type { EventType } from './append.js';
 
-/** An entry of a tenant's log, with the message it is about as that is now (null when it is gone). */
+/** An entry of a tenant's log, with the objects it is about as they are now (null when they are gone). */
 export interface LogEvent {
   readonly tenantId: string;
   readonly sequence: bigint;
@@ -12,8 +12,10 @@ export interface LogEvent {
   readonly participantId: string | null;
   readonly threadId: string | null;
   readonly messageId: string | null;
+  readonly workflowConversationId: number | null;
   readonly data: unknown;
   readonly message: Message | null;
+  readonly workflowConversation: WorkflowConversation | null;
 }
 
 /** Which events; all that is given must hold. The same rule is applied in memory and in the database. */
@@ -22,17 +24,21 @@ export interface EventFilter {
   readonly threadId?: string | undefined;
   readonly workflowId?: string | undefined;
   readonly participantId?: string | undefined;
+  readonly workflowConversationId?: number | undefined;
 }
 
 export const matches = (filter: EventFilter, event: LogEvent): boolean =>
   (filter.types === undefined || filter.types.includes(event.type)) &&
   (filter.threadId === undefined || filter.threadId === event.threadId) &&
   (filter.workflowId === undefined || filter.workflowId === event.workflowId) &&
-  (filter.participantId === undefined || filter.participantId === event.participantId);
+  (filter.participantId === undefined || filter.participantId === event.participantId) &&
+  (filter.workflowConversationId === undefined ||
+    filter.workflowConversationId === event.workflowConversationId);
 
 const COLUMNS = `
 e.tenant_id AS "tenantId", e.sequence, e.type, e.occurred_at AS "occurredAt", e.workflow_id AS "workflowId",
-e.participant_id AS "participantId", e.thread_id AS "threadId", e.message_id AS "messageId", e.data`;
+e.participant_id AS "participantId", e.thread_id AS "threadId", e.message_id AS "messageId",
+e.workflow_conversation_id AS "workflowConversationId", e.data`;
 
 const READ_NEW = `
 SELECT ${COLUMNS}
@@ -49,7 +55,7 @@ export async function readNewEvents(
   limit: number,
 ): Promise<LogEvent[]> {
   if (positions.size === 0) return [];
-  return withMessages(
+  return withObjects(
     database,
     await runStatement(database, READ_NEW, [...positions.keys()], [...positions.values()], limit),
   );
@@ -63,8 +69,9 @@ WHERE e.tenant_id = $1 AND e.sequence > $2 AND e.sequence <= $3
   AND ($5::uuid IS NULL OR e.thread_id = $5)
   AND ($6::text IS NULL OR e.workflow_id = $6)
   AND ($7::text IS NULL OR e.participant_id = $7)
+  AND ($8::int IS NULL OR e.workflow_conversation_id = $8)
 ORDER BY e.sequence
-LIMIT $8`;
+LIMIT $9`;
 
 /** The matching events behind `after` up to and including `upTo`, at most `limit`, in order. */
 export async function readEvents(
@@ -75,7 +82,8 @@ export async function readEvents(
   limit: number,
 ): Promise<LogEvent[]> {
   const { types = null, threadId = null, workflowId = null, participantId = null } = filter;
-  return withMessages(
+  const { workflowConversationId = null } = filter;
+  return withObjects(
     database,
     await runStatement(
       database,
@@ -87,6 +95,7 @@ export async function readEvents(
       threadId,
       workflowId,
       participantId,
+      workflowConversationId,
       limit,
     ),
   );
@@ -98,18 +107,34 @@ export async function lastSequence(database: Database, tenantId: string): Promis
   return counter?.lastSequence ?? 0n;
 }
 
-async function withMessages(database: Database, events: Omit<LogEvent, 'message'>[]): Promise<LogEvent[]> {
-  const idsByTenant = new Map<string, string[]>();
-  for (const { tenantId, messageId } of events) {
-    if (messageId) idsByTenant.set(tenantId, [...(idsByTenant.get(tenantId) ?? []), messageId]);
-  }
-  if (idsByTenant.size === 0) return events.map((event) => ({ ...event, message: null }));
-  const rows = await database.message.findMany({
-    where: { OR: [...idsByTenant].map(([tenantId, ids]) => ({ tenantId, id: { in: ids } })) },
-  });
-  const byId = new Map(rows.map((row) => [row.id, row]));
+type BareEvent = Omit<LogEvent, 'message' | 'workflowConversation'>;
+
+/** Loads what the events are about: one statement per kind of object, for all of them. */
+async function withObjects(database: Database, events: readonly BareEvent[]): Promise<LogEvent[]> {
+  const messages = idsByTenant(events, ({ messageId }) => messageId);
+  const conversations = idsByTenant(events, ({ workflowConversationId }) => workflowConversationId);
+  const [messageRows, conversationRows] = await Promise.all([
+    messages.length === 0 ? [] : database.message.findMany({ where: { OR: messages } }),
+    conversations.length === 0
+      ? []
+      : database.workflowConversation.findMany({ where: { OR: conversations } }),
+  ]);
+  const messageById = new Map(messageRows.map((row) => [row.id, row]));
+  const conversationById = new Map(conversationRows.map((row) => [row.id, row]));
   return events.map((event) => ({
     ...event,
-    message: (event.messageId && byId.get(event.messageId)) || null,
+    message: messageById.get(event.messageId ?? '') ?? null,
+    workflowConversation: conversationById.get(event.workflowConversationId ?? 0) ?? null,
   }));
+}
+
+function idsByTenant<Id>(events: readonly BareEvent[], idOf: (event: BareEvent) => Id | null) {
+  const groups = new Map<string, Set<Id>>();
+  for (const event of events) {
+    const id = idOf(event);
+    if (id === null) continue;
+    const group = groups.get(event.tenantId) ?? new Set();
+    groups.set(event.tenantId, group.add(id));
+  }
+  return [...groups].map(([tenantId, ids]) => ({ tenantId, id: { in: [...ids] } }));
 }

@@ -35,7 +35,7 @@ export function formatError(
   const { path, locations } = formatted;
   const place = { ...(path && { path }), ...(locations && { locations }) };
   const cause = causeOf(error);
-  const code = formatted.extensions?.code;
+  const code = isRequestFault(cause) ? 'BAD_REQUEST' : formatted.extensions?.code;
   if (!(cause instanceof ParleyError) && typeof code === 'string' && code !== 'INTERNAL_SERVER_ERROR') {
     return { ...describeFault(formatted.message, code), ...place };
   }
@@ -43,19 +43,50 @@ export function formatError(
   return { message, ...place, extensions };
 }
 
-/** GraphQL's sentence on a variable repeats its whole value first; the part behind it names member and fault. */
+/** Apollo gives some faults of a request no code of their own, only an HTTP status. */
+function isRequestFault(error: unknown): boolean {
+  if (!(error instanceof GraphQLError) || error.extensions.code !== undefined) return false;
+  const { status } = (error.extensions.http ?? {}) as { status?: number };
+  return status !== undefined && status >= 400 && status < 500;
+}
+
+const ABSENT_VARIABLE =
+  /^Variable "\$(\w+)" of (?:required|non-null) type "[^"]*" (was not provided|must not be null)\.$/;
+const INVALID_VARIABLE = /^Variable "\$(\w+)" got invalid value /;
+/** What is wrong with a value may repeat the value, however long it is. */
+const MAX_ISSUE_LENGTH = 300;
+
+/** Finds member and fault in GraphQL's sentence on a variable, which repeats the whole value before them. */
 function describeFault(message: string, code: string): GraphQLFormattedError {
-  const variable = /^Variable "\$(\w+)" got invalid value [\s\S]*?(?: at "([\w.[\]]+)")?; ([^;]*)$/.exec(
-    message,
-  );
-  if (!variable) return { message, extensions: { code } };
-  const [, name = '', at, issue = ''] = variable;
+  const absent = ABSENT_VARIABLE.exec(message);
+  if (absent) {
+    const [, field = '', issue = ''] = absent;
+    return { message, extensions: { code, details: [{ field, issue }] } };
+  }
+  const invalid = INVALID_VARIABLE.exec(message);
+  if (!invalid) return { message, extensions: { code } };
+  const [opening, name = ''] = invalid;
+  const [value, sentence] = splitBehindValue(message.slice(opening.length));
+  const issue = sentence.length > MAX_ISSUE_LENGTH ? `${sentence.slice(0, MAX_ISSUE_LENGTH)}…` : sentence;
+  const at = / at "([\w.[\]]+)"$/.exec(value.slice(-MAX_ISSUE_LENGTH))?.[1];
   const missing = /^Field "(\w+)" of required type/.exec(issue)?.[1];
   const field = [(at ?? name).replace(/^input\.?/, ''), missing].filter(Boolean).join('.') || name;
   return {
     message: `The variable ${at ?? name} is invalid: ${issue}`,
     extensions: { code, details: [{ field, issue }] },
   };
+}
+
+/** Splits at the first semicolon that is not inside a quoted text of the value. */
+function splitBehindValue(text: string): [value: string, sentence: string] {
+  let isQuoted = false;
+  for (let index = 0; index < text.length; index++) {
+    const character = text[index];
+    if (isQuoted && character === '\\') index++;
+    else if (character === '"') isQuoted = !isQuoted;
+    else if (!isQuoted && character === ';') return [text.slice(0, index), text.slice(index + 2)];
+  }
+  return ['', 'is invalid'];
 }
 
 /** The error that our code threw, however often GraphQL has wrapped it. */

@@ -15,6 +15,8 @@ import { mountWebSocket } from './websocket.js';
 
 /** Longer than the longest id in a path; a longer segment is an id that does not exist. */
 const MAX_PATH_SEGMENT = 512;
+/** How often, while draining, connections are looked for that have been answered and are kept alive. */
+const CLOSE_IDLE_INTERVAL_MS = 50;
 
 export interface HttpServer {
   /** Where it listens. */
@@ -44,6 +46,10 @@ export async function startHttpServer(
   identifyRequests(server);
   parseJson(server);
   answerErrors(server, services);
+  let isClosing = false;
+  server.addHook('onSend', async (_request, reply) => {
+    if (isClosing) void reply.header('connection', 'close');
+  });
 
   server.addHook('onRequest', async (request) => {
     const { config: route } = request.routeOptions as { config: { isPublic?: boolean } };
@@ -56,14 +62,21 @@ export async function startHttpServer(
   const schema = createSchema();
   await mountGraphQL(server, services, schema);
   const sockets = mountWebSocket(server.server, services, authentication, schema);
-  await server.listen({ host: config.host, port: config.port });
+  await server.listen({ host: config.host, port: config.port }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EADDRINUSE') throw error;
+    throw new Error(`${config.host}:${config.port} is in use by another program; set PORT to a free one.`);
+  });
 
   const { port } = server.server.address() as AddressInfo;
   return {
     address: { host: config.host, port },
     async close() {
+      isClosing = true;
       await sockets.close();
-      await server.close();
+      // Closing a server ends only the connections that are idle at that moment; those with a request under way
+      // would be kept alive after its answer, and waited for.
+      const closeIdle = setInterval(() => server.server.closeIdleConnections(), CLOSE_IDLE_INTERVAL_MS);
+      await server.close().finally(() => clearInterval(closeIdle));
     },
   };
 }

@@ -17,6 +17,7 @@ import { handleProtocols } from 'graphql-ws';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocketServer } from 'ws';
 import { ParleyError } from '../errors.js';
+import type { Actor } from '../services/actor.js';
 import { type Authentication, bearerToken } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
 import { createGraphQLContext, GRAPHQL_PATH } from './graphql.js';
@@ -79,10 +80,11 @@ export function mountWebSocket(
           operationName: operationName ?? null,
           variableValues: variables ?? null,
           contextValue: createGraphQLContext(services, actor, randomUUID()),
+          authenticate: () => authentication.authenticate(extra.credential),
         };
       },
       execute: (args) => execute(args as ExecutionArgs),
-      subscribe: (args) => subscribe(args as ExecutionArgs),
+      subscribe: (args) => subscribe(args as SubscriptionArgs),
       onError: (_context, _id, _payload, errors) => errors.map((error) => format(error, 'none')),
       onNext(_context, _id, _payload, args, result) {
         const { requestId } = args.contextValue as { requestId: string };
@@ -151,21 +153,38 @@ const coded = (error: GraphQLError) =>
     ? withCode(error, 'BAD_USER_INPUT')
     : error;
 
+interface SubscriptionArgs extends ExecutionArgs {
+  readonly authenticate: () => Promise<Actor>;
+}
+
 /**
  * GraphQL's `subscribe`, with a fresh context for every event: loaders remember what they loaded, and a
- * subscription lives long.
+ * subscription lives long. It may outlive its key too, so the credential is checked again (from the cache of
+ * credentials) before each event is shown.
  */
-async function subscribe(
-  args: ExecutionArgs,
-): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
+async function subscribe({
+  authenticate,
+  ...args
+}: SubscriptionArgs): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
   const source = await createSourceEventStream(args);
   if (!(Symbol.asyncIterator in source)) return source;
   const events = source[Symbol.asyncIterator]() as AsyncIterator<unknown>;
-  const { services, actor, requestId } = args.contextValue as ReturnType<typeof createGraphQLContext>;
+  const context = args.contextValue as ReturnType<typeof createGraphQLContext>;
+  const { services, requestId } = context;
+  let isRefused = false;
   const results: AsyncIterableIterator<ExecutionResult> = {
     async next() {
       const event = await events.next();
-      if (event.done) return { done: true, value: undefined };
+      if (event.done || isRefused) return { done: true, value: undefined };
+      // While the database is away the answer that was last given stands.
+      const actor = await authenticate().catch((error: unknown) =>
+        error instanceof ParleyError ? error : context.actor,
+      );
+      if (actor instanceof ParleyError) {
+        isRefused = true;
+        await events.return?.();
+        return { done: false, value: { errors: [toGraphQLError(actor)] } };
+      }
       const contextValue = createGraphQLContext(services, actor, requestId);
       return { done: false, value: await execute({ ...args, rootValue: event.value, contextValue }) };
     },

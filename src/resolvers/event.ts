@@ -16,11 +16,24 @@ export const event: Resolvers = {
       },
       resolve: (payload: LogEvent) => payload,
     },
+    workflowConversationUpdated: {
+      subscribe: async (_, { id, after }, { services, actor }) => {
+        const types = ['conversation.created', 'conversation.updated', 'conversation.connected'] as const;
+        const events = await followEvents(services, actor, types, { workflowConversationId: id, after });
+        return only(events, ({ workflowConversation }) => workflowConversation !== null);
+      },
+      resolve: (payload: LogEvent) => payload,
+    },
   },
   MessageEvent: {
     sequence: ({ sequence }) => Number(sequence),
     cursor: ({ tenantId, sequence }) => encodeEventCursor(tenantId, sequence),
     message: ({ message }) => present(message),
+  },
+  WorkflowConversationEvent: {
+    sequence: ({ sequence }) => Number(sequence),
+    cursor: ({ tenantId, sequence }) => encodeEventCursor(tenantId, sequence),
+    workflowConversation: ({ workflowConversation }) => present(workflowConversation),
   },
 };
 

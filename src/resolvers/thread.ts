@@ -1,5 +1,6 @@
 import type { Resolvers } from '../generated/resolvers.js';
 import { encodeId } from '../ids.js';
+import { requireScope } from '../services/actor.js';
 import { listMessages } from '../services/messages.js';
 import { deleteThread } from '../services/thread-deletion.js';
 import { archiveThread, getThread, listThreads, updateThread } from '../services/threads.js';
@@ -25,7 +26,10 @@ export const thread: Resolvers = {
     id: ({ id }) => encodeId('thread', id),
     messages: (parent, { direction, ...page }, { services, actor }) =>
       listMessages(services, actor, parent, direction ?? null, page),
-    lastMessage: (parent, _, { loaders }) => loaders.lastMessage.load(parent),
+    lastMessage: (parent, _, { actor, loaders }) => {
+      requireScope(actor, 'conversations:read');
+      return loaders.lastMessage.load(parent);
+    },
     messageCount: ({ lastPosition }) => lastPosition,
   },
 };

@@ -115,15 +115,19 @@ const insertTenant = (database: Database, id: string, name: string) =>
     return tenant;
   });
 
+/** Makes the tenant if it does not exist. */
+export async function ensureTenant(database: Database, tenantId: string): Promise<void> {
+  if (await database.tenant.findUnique({ where: { id: tenantId } })) return;
+  await insertTenant(database, tenantId, tenantId).catch(ignoreTaken);
+}
+
 /** Makes sure, at start, that the operator's tenant and key exist. A key that was revoked stays revoked. */
 export async function bootstrap(
   database: Database,
   tenantId: string,
   key: string,
 ): Promise<{ isRevoked: boolean }> {
-  if (!(await database.tenant.findUnique({ where: { id: tenantId } }))) {
-    await insertTenant(database, tenantId, tenantId).catch(ignoreTaken);
-  }
+  await ensureTenant(database, tenantId);
   const secretHash = hashApiKey(key);
   const data = { tenantId, id: newId(), name: 'bootstrap', secretHash, scopes: [...scopes] };
   await database.apiKey.createMany({ data: [data], skipDuplicates: true });

@@ -18,6 +18,7 @@ const subscription = z.object({
   threadId: z.string().nullish(),
   workflowId: text(0, 128).nullish(),
   participantId: text(0, 128).nullish(),
+  workflowConversationId: z.int32().nullish(),
   after: z.string().nullish(),
 });
 
@@ -36,12 +37,16 @@ export async function followEvents(
   input: unknown,
 ): Promise<AsyncIterableIterator<LogEvent>> {
   requireScope(actor, 'conversations:read');
-  const { after, threadId, workflowId, participantId } = parseInput(subscription, input);
+  const { after, threadId, workflowId, participantId, workflowConversationId } = parseInput(
+    subscription,
+    input,
+  );
   return context.liveFeed.subscribe(actor.tenantId, await position(context, actor, after ?? null), {
     types,
     threadId: threadId == null ? undefined : (decodeId('thread', threadId) ?? NO_THREAD),
     workflowId: workflowId ?? undefined,
     participantId: participantId ?? undefined,
+    workflowConversationId: workflowConversationId ?? undefined,
   });
 }
 

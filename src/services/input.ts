@@ -5,7 +5,7 @@ import type { Actor } from './actor.js';
 /** The deepest nesting of a JSON value that is stored. */
 const MAX_JSON_DEPTH = 64;
 /** More faults of one value are not looked for: an answer must not outgrow the request that it is about. */
-export const MAX_FAULTS_OF_A_VALUE = 20;
+const MAX_FAULTS_OF_A_VALUE = 20;
 
 type Path = (string | number)[];
 interface Fault {
@@ -28,11 +28,17 @@ export function parseInput<Schema extends z.ZodType>(
   const body = input ?? {};
   const parsed = schema.safeParse(body, { reportInput: true });
   const faults = [
-    ...(parsed.error?.issues ?? []).map(toDetail),
+    ...(parsed.error?.issues ?? []).flatMap(toDetails),
     ...(isObject(body) ? checks.flatMap((check) => check(body)) : []),
   ];
   if (parsed.success && faults.length === 0) return parsed.data;
   throw invalidRequest(faults);
+}
+
+/** An object with several unknown members is one issue to zod; a caller gets a detail for each of them. */
+function toDetails(issue: z.core.$ZodIssue): ErrorDetail[] {
+  if (issue.code !== 'unrecognized_keys') return [toDetail(issue)];
+  return issue.keys.map((key) => ({ field: formatPath([...issue.path, key]), issue: 'cannot be set' }));
 }
 
 export function toDetail(issue: z.core.$ZodIssue): ErrorDetail {

@@ -1,10 +1,12 @@
 import type {
+  AgentProduct,
   Delivery,
   DeliveryAttempt,
   Message,
   MessageLog,
   Thread,
   Webhook,
+  WorkflowConversation,
 } from '../generated/prisma/client.js';
 import type { Actor } from './actor.js';
 import type { Context } from './context.js';
@@ -32,6 +34,33 @@ export async function webhooksByIds(context: Context, actor: Actor, ids: readonl
     where: { tenantId: actor.tenantId, id: { in: [...ids] } },
   });
   return inOrder<Webhook>(ids, rows);
+}
+
+export async function conversationsByIds(context: Context, actor: Actor, ids: readonly number[]) {
+  const rows = await context.database.workflowConversation.findMany({
+    where: { tenantId: actor.tenantId, id: { in: [...ids] } },
+  });
+  return inOrder<WorkflowConversation>(ids, rows);
+}
+
+export async function productsByIds(context: Context, actor: Actor, ids: readonly number[]) {
+  const rows = await context.database.agentProduct.findMany({
+    where: { tenantId: actor.tenantId, id: { in: [...ids] } },
+  });
+  return inOrder<AgentProduct>(ids, rows);
+}
+
+/** The conversation that each workflow belongs to. */
+export async function conversationsOfWorkflows(
+  context: Context,
+  actor: Actor,
+  workflowIds: readonly string[],
+) {
+  const rows = await context.database.workflowConversation.findMany({
+    where: { tenantId: actor.tenantId, workflowId: { in: [...workflowIds] } },
+  });
+  const byWorkflow = new Map(rows.map((row) => [row.workflowId, row]));
+  return workflowIds.map((workflowId) => byWorkflow.get(workflowId) ?? null);
 }
 
 /** The newest message of each thread. */
@@ -77,8 +106,11 @@ export async function attemptsOfDeliveries(context: Context, actor: Actor, deliv
   return grouped<DeliveryAttempt>(deliveryIds, rows, (row) => row.deliveryId);
 }
 
-function inOrder<Row extends { id: string }>(ids: readonly string[], rows: readonly Row[]): (Row | null)[] {
-  const byId = new Map(rows.map((row) => [row.id, row]));
+function inOrder<Row extends { id: string | number }>(
+  ids: readonly Row['id'][],
+  rows: readonly Row[],
+): (Row | null)[] {
+  const byId = new Map<Row['id'], Row>(rows.map((row) => [row.id, row]));
   return ids.map((id) => byId.get(id) ?? null);
 }
 

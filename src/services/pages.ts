@@ -25,3 +25,9 @@ export async function readPage<Row extends object>(
 
 /** Newest first by UUIDv7, which sorts by the time it was made. */
 export const newestFirst = [{ field: 'id', kind: 'uuid', direction: 'desc' }] as const;
+
+/** Newest first where ids are integers, which do not tell the time. */
+export const newestByCreation = [
+  { field: 'createdAt', kind: 'date', direction: 'desc' },
+  { field: 'id', kind: 'int', direction: 'desc' },
+] as const;

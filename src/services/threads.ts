@@ -8,6 +8,7 @@ import type { List, OrderKey, PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { instant, jsonObject, parseInput, tenantFault, text } from './input.js';
+import { readNestedPages } from './nested-pages.js';
 import { readPage } from './pages.js';
 
 export type { Thread } from '../generated/prisma/client.js';
@@ -52,17 +53,45 @@ export async function listThreads(
 ) {
   requireScope(actor, 'conversations:read');
   const filter = parseInput(threadFilter, input.filter);
-  const { field, direction } = input.orderBy ?? { field: 'updatedAt', direction: 'desc' };
-  const order: OrderKey[] = [
-    { field, kind: 'date', direction },
-    { field: 'id', kind: 'uuid', direction },
-  ];
-  const list: List = { name: `${actor.tenantId}/threads`, order };
+  const list = threadList(actor, input.orderBy ?? { field: 'updatedAt', direction: 'desc' });
   return readPage(list, page, ({ where, ...query }) =>
     context.database.thread.findMany({
       where: { ...threadWhere(actor, filter), ...where },
       ...query,
     }),
+  );
+}
+
+function threadList(actor: Actor, { field, direction }: ThreadOrder): List {
+  const order: OrderKey[] = [
+    { field, kind: 'date', direction },
+    { field: 'id', kind: 'uuid', direction },
+  ];
+  return { name: `${actor.tenantId}/threads`, order };
+}
+
+/** The threads of many workflows: for each the first page by `updatedAt`, in one statement. */
+export function firstThreadsOfWorkflows(
+  context: Context,
+  actor: Actor,
+  workflowIds: readonly string[],
+  request: PageRequest,
+) {
+  requireScope(actor, 'conversations:read');
+  const list = threadList(actor, { field: 'updatedAt', direction: 'desc' });
+  return readNestedPages<Thread>(
+    context.database,
+    actor.tenantId,
+    {
+      table: 'conversation_thread',
+      parent: { column: 'workflow_id', type: 'text' },
+      orderBy: [
+        { column: 'updated_at', direction: 'DESC' },
+        { column: 'id', direction: 'DESC' },
+      ],
+    },
+    workflowIds.map((key) => ({ key, list })),
+    request,
   );
 }
 

@@ -8,7 +8,7 @@ import { decodeId, newId } from '../ids.js';
 import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { jsonObject, listOfSome, MAX_FAULTS_OF_A_VALUE, parseInput, tenantFault, text } from './input.js';
+import { jsonObject, listOfSome, parseInput, tenantFault, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 
 export type { Webhook } from '../generated/prisma/client.js';
@@ -23,11 +23,9 @@ const reservedHeader =
   /^(webhook-.*|content-(length|type|encoding)|host|connection|transfer-encoding|te|trailer|upgrade|keep-alive|expect|accept-encoding|user-agent|proxy-.*)$/i;
 
 const headers = jsonObject(4_096).superRefine((given, context) => {
-  const faults = Object.entries(given).map(([name, value]) => ({ name, issue: headerIssue(name, value) }));
-  for (const { name, issue } of faults
-    .filter(({ issue }) => issue !== null)
-    .slice(0, MAX_FAULTS_OF_A_VALUE)) {
-    context.addIssue({ code: 'custom', path: [name], message: issue ?? '' });
+  for (const [name, value] of Object.entries(given)) {
+    const issue = headerIssue(name, value);
+    if (issue) context.addIssue({ code: 'custom', path: [name], message: issue });
   }
 });
 

@@ -9,14 +9,12 @@ const product = createSchema();
 
 /** Parts of the contract that are not built yet. Whatever else breaks the contract is a fault. */
 const notBuiltYet = [
-  /^(WorkflowConversation|AgentProduct|EventPage|Event\b|EventType|EventFilter|ThreadEvent|MessageSearch|DeletedInt)/,
-  /^(Create|Update)(WorkflowConversation|AgentProduct)/,
+  /^(EventPage|Event\b|EventType|EventFilter|ThreadEvent|MessageSearch)/,
   /^(MarkThreadRead|RotateWebhookSecret|RecoverWebhook|Delivery)(Input|Payload)/,
-  /^Thread\.(unreadCount|workflowConversation)$/,
-  /^Query\.(workflowConversations?|agentProducts?|agentProductRun|searchMessages|events)(\.|$)/,
-  /^Mutation\.(create|update|delete|connectTo)(WorkflowConversation|AgentProduct)/,
+  /^Thread\.unreadCount$/,
+  /^Query\.(searchMessages|events)(\.|$)/,
   /^Mutation\.(markThreadRead|pauseWebhook|resumeWebhook|rotateWebhookSecret|sendTestWebhook|retryDelivery|recoverWebhook)/,
-  /^Subscription\.(messageUpdated|threadUpdated|workflowConversationUpdated|events)/,
+  /^Subscription\.(messageUpdated|threadUpdated|events)/,
   /^WorkflowHandlerKind\.QUEUE$/,
   /^(WorkflowHandler|RegisterWorkflowHandlerInput)\.queue$/,
 ];
