@@ -109,8 +109,9 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
       }),
       (client) => client.close(),
     );
-    await acquire(startJobs({ config, log, database, connectionString, hints, secrets, http }), (jobs) =>
-      jobs.stop(config.shutdownGraceMs / 2),
+    await acquire(
+      startJobs({ config, log, database, shared, connectionString, hints, secrets, http }),
+      (jobs) => jobs.stop(config.shutdownGraceMs / 2),
     );
 
     const server = await acquire(
@@ -122,12 +123,17 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
       }),
       (held) => held.close(),
     );
-    const { host, port } = server.address;
-    return { url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`, apiKey, services, close };
+    return { url: localUrl(server.address), apiKey, services, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Where this machine reaches an address that is listened on; `0.0.0.0` and `::` are no places to call. */
+function localUrl({ host, port }: { host: string; port: number }): string {
+  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
 }
 
 const newSecretsKey = () => randomBytes(32).toString('base64');

@@ -4,9 +4,20 @@ import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 
 const integer = (minimum: number, maximum: number, fallback: number) =>
-  z.coerce.number().int().min(minimum).max(maximum).default(fallback);
+  z
+    .string()
+    .refine(
+      (text) => /^\d{1,12}$/.test(text) && Number(text) >= minimum && Number(text) <= maximum,
+      `must be a whole number from ${minimum} to ${maximum}`,
+    )
+    .transform(Number)
+    .default(fallback);
 
-const flag = (fallback: boolean) => z.stringbool({ truthy: ['true'], falsy: ['false'] }).default(fallback);
+const flag = (fallback: boolean) =>
+  z
+    .enum(['true', 'false'], 'must be true or false')
+    .transform((text) => text === 'true')
+    .default(fallback);
 
 const schedule = (fallback: readonly number[]) =>
   z
@@ -15,7 +26,9 @@ const schedule = (fallback: readonly number[]) =>
     .transform((text) => text.split(',').map(Number))
     .default([...fallback]);
 
-const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ''));
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .transform((url) => url.replace(/\/+$/, ''));
 
 const cidrList = z
   .string()
@@ -34,11 +47,13 @@ const secretsKey = z
 /** The tenant's id as it stands in every credential and row (design, section 2). */
 export const tenantIdSchema = z.string().regex(/^[a-z0-9_-]{1,63}$/, 'must be 1 to 63 of a-z, 0-9, _ and -');
 
+const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
 const environmentSchema = z.object({
   PORT: integer(0, 65_535, 4000),
   HOST: z.string().default('127.0.0.1'),
   PUBLIC_URL: httpUrl.optional(),
-  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgresql:// URL' }).optional(),
   DATA_DIR: z.string().default('.data'),
   BOOTSTRAP_TENANT_ID: tenantIdSchema.default('default'),
   BOOTSTRAP_API_KEY: z.string().min(24, 'must have at least 24 characters').max(255).optional(),
@@ -50,7 +65,7 @@ const environmentSchema = z.object({
   MAX_BODY_BYTES: integer(1_024, 104_857_600, 10_485_760),
   GRAPHQL_MAX_DEPTH: integer(1, 100, 15),
   GRAPHQL_INTROSPECTION: flag(true),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
   SHUTDOWN_GRACE_SECONDS: integer(1, 600, 20),
 });
 

@@ -2,7 +2,8 @@ import type { App } from './app.js';
 import type { Config } from './config.js';
 
 /** What a person sees at start: where everything is, the key, and one line to try. */
-export function welcome({ url, apiKey }: App, config: Config): string {
+export function welcome({ url: localUrl, apiKey }: App, config: Config): string {
+  const url = config.publicUrl ?? localUrl;
   const isGenerated = config.bootstrapApiKey === null;
   const key = isGenerated ? apiKey : '$BOOTSTRAP_API_KEY';
   return `
@@ -20,7 +21,7 @@ Try it:
 
   curl -s ${url}/api/agent/conversations/inbound -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '{"workflowId":"workflow_1","participantId":"participant_1","channel":"chat","channelKey":"participant_1","content":{"body":"Hello"}}'
 
-Stop with Ctrl-C.
+Stop with Ctrl-C. \`npm run demo\` shows the whole loop, from an email to a verified webhook.
 
 `;
 }

@@ -45,7 +45,7 @@ export function createTargetGuard(options: {
   function urlIssue(text: string): string | null {
     if (text.length > LONGEST_URL) return `must have at most ${LONGEST_URL} characters`;
     // The URL parser forgives blanks and missing slashes; what is stored should be what is dialled.
-    if (!/^https?:\/\/[^\s\p{Cc}]+$/iu.test(text) || !URL.canParse(text)) {
+    if (!/^https?:\/\/[^\s\p{Cc}/\\][^\s\p{Cc}]*$/iu.test(text) || !URL.canParse(text)) {
       return 'must be an absolute http or https URL';
     }
     const url = new URL(text);

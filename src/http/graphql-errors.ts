@@ -69,8 +69,8 @@ function describeFault(message: string, code: string): GraphQLFormattedError {
   const [value, sentence] = splitBehindValue(message.slice(opening.length));
   const issue = sentence.length > MAX_ISSUE_LENGTH ? `${sentence.slice(0, MAX_ISSUE_LENGTH)}…` : sentence;
   const at = / at "([\w.[\]]+)"$/.exec(value.slice(-MAX_ISSUE_LENGTH))?.[1];
-  const missing = /^Field "(\w+)" of required type/.exec(issue)?.[1];
-  const field = [(at ?? name).replace(/^input\.?/, ''), missing].filter(Boolean).join('.') || name;
+  const member = /^Field "([^"]+)" (?:of required type|is not defined)/.exec(issue)?.[1];
+  const field = [(at ?? name).replace(/^input\.?/, ''), member].filter(Boolean).join('.') || name;
   return {
     message: `The variable ${at ?? name} is invalid: ${issue}`,
     extensions: { code, details: [{ field, issue }] },

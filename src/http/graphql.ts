@@ -1,7 +1,7 @@
-import { ApolloServer } from '@apollo/server';
+import { ApolloServer, type ApolloServerPlugin } from '@apollo/server';
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { GraphQLSchema } from 'graphql';
+import { GraphQLError, type GraphQLSchema } from 'graphql';
 import type { GraphQLContext } from '../resolvers/context.js';
 import { createLoaders } from '../resolvers/loaders.js';
 import type { Actor } from '../services/actor.js';
@@ -27,6 +27,7 @@ export async function mountGraphQL(
     csrfPrevention: true,
     parseOptions: { maxTokens: MAX_TOKENS },
     validationRules: documentRules(services.config),
+    plugins: [refuseSubscriptions],
     formatError: (formatted, error) => formatError(formatted, error, currentRequestId(), services.log),
     logger: services.log as never,
     stopOnTerminationSignals: false,
@@ -47,6 +48,23 @@ export async function mountGraphQL(
   });
   server.addHook('onClose', () => apollo.stop());
 }
+
+/** GraphQL would run a subscription's resolvers once, without an event. */
+const refuseSubscriptions: ApolloServerPlugin<GraphQLContext> = {
+  async requestDidStart() {
+    return {
+      async didResolveOperation({ operation }) {
+        if (operation?.operation !== 'subscription') return;
+        throw new GraphQLError(
+          'Subscriptions are served over WebSocket (graphql-transport-ws) at this path',
+          {
+            extensions: { code: 'BAD_REQUEST', http: { status: 400 } },
+          },
+        );
+      },
+    };
+  },
+};
 
 /** A browser's address bar, as opposed to a GraphQL client. */
 export const wantsPage = (request: FastifyRequest): boolean =>

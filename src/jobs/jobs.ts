@@ -17,6 +17,8 @@ export interface JobsOptions {
   readonly config: Config;
   readonly log: Log;
   readonly database: Database;
+  /** Gives up on a lock soon: outcomes of many tenants are recorded together, and none may hold up the others. */
+  readonly shared: Database;
   readonly connectionString: string;
   readonly hints: Hints;
   readonly secrets: SecretBox;
@@ -36,13 +38,13 @@ const SWEEP_INTERVAL_MS = 1_000;
 
 /** Starts everything that turns events into deliveries and deliveries into requests. */
 export function startJobs(options: JobsOptions): Jobs {
-  const { log, database, hints } = options;
+  const { log, database, shared, hints } = options;
   const cut = new AbortController();
   let stopping = false;
 
   const settlement = new Batcher<Outcome, void>({
-    write: async (outcomes) => {
-      await settleDeliveries(database, hints, outcomes);
+    write: async (outcomes, lane) => {
+      await settleDeliveries(lane === 'shared' ? shared : database, hints, outcomes);
       return outcomes.map(() => ({ status: 'fulfilled', value: undefined }));
     },
     tenantOf: (outcome) => outcome.tenantId,

@@ -7,24 +7,30 @@ const addresses = listOf<string>((item) => {
   return item.length <= 998 && item.includes('@') ? null : 'must be an email address';
 });
 
-/** A channel that Parley knows the content of; any other channel takes any object (design, section 5). */
-const rules: Record<string, z.ZodType> = {
-  email: z
-    .object({
+/** What the content of a channel must be made of. Other members may be there too, and are kept. */
+interface Rule {
+  readonly members: z.ZodType;
+  /** At least one of these. */
+  readonly needs: readonly string[];
+}
+
+/** The channels that Parley knows the content of; any other takes any object (design, section 5). */
+const rules: Record<string, Rule> = {
+  email: {
+    members: z.object({
       subject: z.string().optional(),
       body: z.string().optional(),
       cc: addresses.optional(),
       bcc: addresses.optional(),
-    })
-    .refine(hasOneOf('subject', 'body'), 'Content of the email channel needs subject or body'),
-  chat: z.object({ body: z.string() }),
-  sms: z.object({ body: z.string() }),
-  voice: z
-    .object({ transcript: z.string().optional(), recordingUrl: z.string().optional() })
-    .refine(
-      hasOneOf('transcript', 'recordingUrl'),
-      'Content of the voice channel needs transcript or recordingUrl',
-    ),
+    }),
+    needs: ['subject', 'body'],
+  },
+  chat: { members: z.object({ body: z.string().optional() }), needs: ['body'] },
+  sms: { members: z.object({ body: z.string().optional() }), needs: ['body'] },
+  voice: {
+    members: z.object({ transcript: z.string().optional(), recordingUrl: z.string().optional() }),
+    needs: ['transcript', 'recordingUrl'],
+  },
 };
 
 /** Checks content against its channel. Members that no rule names are kept as they are. */
@@ -35,15 +41,20 @@ export function contentFaults(body: {
   readonly channel?: unknown;
   readonly content?: unknown;
 }): ErrorDetail[] {
-  if (typeof body.channel !== 'string' || !isObject(body.content) || !Object.hasOwn(rules, body.channel))
-    return [];
-  const parsed = rules[body.channel]?.safeParse(body.content, { reportInput: true });
-  return (parsed?.error?.issues ?? []).map((issue) => ({
+  const { channel, content } = body;
+  const rule = typeof channel === 'string' && Object.hasOwn(rules, channel) ? rules[channel] : undefined;
+  if (!rule || !isObject(content)) return [];
+  const parsed = rule.members.safeParse(content, { reportInput: true });
+  const faults = (parsed.error?.issues ?? []).map((issue) => ({
     ...toDetail(issue),
     field: formatPath(['content', ...issue.path]),
   }));
+  if (!rule.needs.some((member) => Object.hasOwn(content, member))) faults.push(missing(channel, rule.needs));
+  return faults;
 }
 
-function hasOneOf(...members: string[]) {
-  return (value: object) => members.some((member) => Object.hasOwn(value, member));
+function missing(channel: unknown, [first, ...others]: readonly string[]): ErrorDetail {
+  if (others.length === 0) return { field: `content.${first}`, issue: 'is required' };
+  const issue = `Content of the ${channel} channel needs ${[first, ...others].join(' or ')}`;
+  return { field: 'content', issue };
 }

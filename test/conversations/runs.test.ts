@@ -126,19 +126,19 @@ describe('a run', () => {
   it('keeps start, end and duration, and forgets the end when a stopped one goes on', async () => {
     const client = await app.tenant();
     const id = await newRun(client);
-    const after = async (from: Status, to: Status, more = {}) =>
+    const moveTo = async (from: Status, to: Status, more = {}) =>
       (await move(client, id, from, to, more)).body.data.updateAgentProductRun.agentProductRun;
-    const running = await after('READY', 'RUNNING');
+    const running = await moveTo('READY', 'RUNNING');
     expect(running).toMatchObject({ startTime: expect.any(String), endTime: null, durationMs: null });
-    const stopped = await after('RUNNING', 'STOPPED');
+    const stopped = await moveTo('RUNNING', 'STOPPED');
     expect(stopped).toMatchObject({ startTime: running.startTime, endTime: expect.any(String) });
     expect(stopped.durationMs).toBeGreaterThanOrEqual(0);
-    expect(await after('STOPPED', 'RUNNING')).toMatchObject({
+    expect(await moveTo('STOPPED', 'RUNNING')).toMatchObject({
       startTime: running.startTime,
       endTime: null,
       durationMs: null,
     });
-    const failed = await after('RUNNING', 'FAILED', { errorMessage: 'No answer', outputData: { tries: 3 } });
+    const failed = await moveTo('RUNNING', 'FAILED', { errorMessage: 'No answer', outputData: { tries: 3 } });
     expect(failed).toMatchObject({ errorMessage: 'No answer', outputData: { tries: 3 } });
     const elapsedMs = Date.parse(failed.endTime) - Date.parse(failed.startTime);
     expect(Math.abs(failed.durationMs - elapsedMs)).toBeLessThanOrEqual(1);
