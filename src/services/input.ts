@@ -38,7 +38,9 @@ export function parseInput<Schema extends z.ZodType>(
 /** An object with several unknown members is one issue to zod; a caller gets a detail for each of them. */
 function toDetails(issue: z.core.$ZodIssue): ErrorDetail[] {
   if (issue.code !== 'unrecognized_keys') return [toDetail(issue)];
-  return issue.keys.map((key) => ({ field: formatPath([...issue.path, key]), issue: 'cannot be set' }));
+  return issue.keys
+    .slice(0, MAX_FAULTS_OF_A_VALUE)
+    .map((key) => ({ field: formatPath([...issue.path, key]), issue: 'cannot be set' }));
 }
 
 export function toDetail(issue: z.core.$ZodIssue): ErrorDetail {

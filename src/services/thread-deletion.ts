@@ -1,4 +1,3 @@
-import { runStatement } from '../database/client.js';
 import { notFound } from '../errors.js';
 import { APPEND_EVENTS } from '../events/append.js';
 import { decodeId } from '../ids.js';
@@ -7,23 +6,57 @@ import type { Context } from './context.js';
 
 const MESSAGES_A_STEP = 1_000;
 
-/** What was still to be sent of the thread's oldest messages is cancelled, and the messages go, with their logs. */
+/**
+ * Before the messages go they are locked by a statement of its own: the one that follows then sees the
+ * deliveries that a dispatcher wrote of them meanwhile, and none are written any more.
+ */
+const LOCK_MESSAGES = `
+SELECT id FROM conversation_message
+WHERE (tenant_id, id) IN (
+  SELECT tenant_id, id FROM conversation_message
+  WHERE tenant_id = $1 AND thread_id = $2::uuid
+  ORDER BY position
+  LIMIT $3
+)
+ORDER BY tenant_id, id
+FOR UPDATE`;
+
+/**
+ * What was still to be sent of the thread's oldest messages is cancelled, and the messages go, with their logs.
+ * First the messages are locked, then their deliveries, each in the order of all who lock them.
+ */
 const DELETE_MESSAGES = `
 WITH doomed AS (
   SELECT m.tenant_id, m.id FROM conversation_message m
-  WHERE m.tenant_id = $1 AND m.thread_id = $2::uuid
-  ORDER BY m.position
-  LIMIT $3
+  WHERE (m.tenant_id, m.id) IN (
+    SELECT tenant_id, id FROM conversation_message
+    WHERE tenant_id = $1 AND thread_id = $2::uuid
+    ORDER BY position
+    LIMIT $3
+  )
+  ORDER BY m.tenant_id, m.id
+  FOR UPDATE
+),
+waiting AS (
+  SELECT d.tenant_id, d.id
+  FROM delivery d JOIN doomed x ON d.tenant_id = x.tenant_id AND d.message_id = x.id
+  WHERE d.status = 'pending'
+  ORDER BY d.tenant_id, d.id
+  FOR UPDATE OF d
 ),
 cancelled AS (
   UPDATE delivery d SET status = 'cancelled', lease_token = NULL, due_at = NULL
-  FROM doomed x
-  WHERE d.tenant_id = x.tenant_id AND d.message_id = x.id AND d.status = 'pending'
+  FROM waiting w
+  WHERE d.tenant_id = w.tenant_id AND d.id = w.id
 ),
 deleted AS (
   DELETE FROM conversation_message m USING doomed x WHERE m.tenant_id = x.tenant_id AND m.id = x.id RETURNING 1
 )
 SELECT count(*)::int AS deleted FROM deleted`;
+
+/** No message can come into a locked thread, so whether it is empty is decided by the statement that follows. */
+const LOCK_THREAD = `
+SELECT id FROM conversation_thread WHERE tenant_id = $1 AND id = $2::uuid FOR UPDATE`;
 
 /**
  * The thread itself, once its messages are gone, and the event that tells of it. It waits for messages to be
@@ -59,14 +92,21 @@ export async function deleteThread(context: Context, actor: Actor, threadId: str
   const { database } = context;
   const thread = { tenantId_id: { tenantId: actor.tenantId, id } };
   if (!(await database.thread.findUnique({ where: thread, select: { id: true } }))) throw notFound('Thread');
-  const run = async (statement: string, ...more: unknown[]) => {
-    const [row] = await runStatement<{ deleted: number }>(database, statement, actor.tenantId, id, ...more);
-    return row?.deleted ?? 0;
+  const run = async (lock: string, statement: string, ...more: unknown[]) => {
+    const values = [actor.tenantId, id, ...more];
+    const [, rows] = await database.$transaction([
+      database.$queryRawUnsafe(lock, ...values),
+      database.$queryRawUnsafe<{ deleted: number }[]>(statement, ...values),
+    ]);
+    return rows[0]?.deleted ?? 0;
   };
   // A message may arrive between the two; then the thread is not empty yet and both are done again.
   do {
-    while ((await run(DELETE_MESSAGES, MESSAGES_A_STEP)) > 0);
-  } while ((await run(DELETE_THREAD)) === 0 && (await database.thread.findUnique({ where: thread })));
+    while ((await run(LOCK_MESSAGES, DELETE_MESSAGES, MESSAGES_A_STEP)) > 0);
+  } while (
+    (await run(LOCK_THREAD, DELETE_THREAD)) === 0 &&
+    (await database.thread.findUnique({ where: thread }))
+  );
   context.hints.ring();
   return threadId;
 }

@@ -180,7 +180,7 @@ export async function deleteWebhook(context: Context, actor: Actor, webhookId: s
 const DELETE_DELIVERIES = `
 WITH gone AS (
   DELETE FROM delivery WHERE (tenant_id, id) IN (
-    SELECT tenant_id, id FROM delivery WHERE tenant_id = $1 AND lane_id = $2::uuid ORDER BY id LIMIT $3
+    SELECT tenant_id, id FROM delivery WHERE tenant_id = $1 AND lane_id = $2::uuid ORDER BY id LIMIT $3 FOR UPDATE
   ) RETURNING 1
 )
 SELECT count(*)::int AS deleted FROM gone`;

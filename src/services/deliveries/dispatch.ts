@@ -16,6 +16,9 @@ const EVENTS_OF_A_TENANT_A_STEP = 500;
  * Webhooks are read in the same snapshot as the events: an event that was committed after a webhook was
  * registered cannot be seen without it. A status move goes to a webhook under the name `message.updated` if
  * it subscribed to that, and otherwise under its specific name.
+ *
+ * The messages are locked in the order of all who lock messages, before the foreign key would lock them in
+ * that of the log; a message that was deleted meanwhile is left out.
  */
 const DISPATCH = `
 WITH held AS (
@@ -28,7 +31,7 @@ WITH held AS (
   FOR UPDATE OF d SKIP LOCKED
 ),
 batch AS (
-  SELECT e.*, e.data ->> 'direction' AS direction, m.id IS NOT NULL AS has_message
+  SELECT e.*, e.data ->> 'direction' AS direction
   FROM held h
   CROSS JOIN LATERAL (
     SELECT * FROM event e
@@ -36,7 +39,6 @@ batch AS (
     ORDER BY e.sequence
     LIMIT $2
   ) e
-  LEFT JOIN conversation_message m ON m.tenant_id = e.tenant_id AND m.id = e.message_id
 ),
 advanced AS (
   UPDATE dispatch_checkpoint d SET sequence = b.last
@@ -47,16 +49,24 @@ outgoing AS (
   SELECT b.tenant_id, 'signal'::delivery_kind AS kind, b.thread_id AS lane_id, true AS in_order, NULL::uuid AS webhook_id,
          b.sequence
   FROM batch b
-  WHERE b.type = 'message.created' AND b.direction = 'inbound' AND b.has_message
+  WHERE b.type = 'message.created' AND b.direction = 'inbound'
   UNION ALL
   SELECT b.tenant_id, 'webhook', w.id, w.ordered, w.id, b.sequence
   FROM batch b
   JOIN webhook w ON w.tenant_id = b.tenant_id AND w.after_sequence < b.sequence AND w.status <> 'disabled'
                 AND b.type = ANY (w.events)
   WHERE b.type LIKE 'thread.%'
-     OR (b.type LIKE 'message.%' AND b.direction = 'outbound' AND b.has_message
+     OR (b.type LIKE 'message.%' AND b.direction = 'outbound'
          AND NOT (b.type IN ('message.delivered', 'message.read', 'message.failed')
                   AND 'message.updated' = ANY (w.events)))
+),
+present AS (
+  SELECT m.tenant_id, m.id FROM conversation_message m
+  WHERE (m.tenant_id, m.id) IN (
+    SELECT b.tenant_id, b.message_id FROM outgoing o JOIN batch b ON b.tenant_id = o.tenant_id AND b.sequence = o.sequence
+  )
+  ORDER BY m.tenant_id, m.id
+  FOR KEY SHARE
 ),
 written AS (
   INSERT INTO delivery (tenant_id, id, kind, lane_id, in_order, event_sequence, event_type, occurred_at, data,
@@ -65,6 +75,8 @@ written AS (
          b.workflow_id, b.thread_id, b.message_id, o.webhook_id, now()
   FROM outgoing o
   JOIN batch b ON b.tenant_id = o.tenant_id AND b.sequence = o.sequence
+  LEFT JOIN present p ON p.tenant_id = b.tenant_id AND p.id = b.message_id
+  WHERE b.message_id IS NULL OR p.id IS NOT NULL
   ORDER BY o.tenant_id, b.sequence
   ON CONFLICT (tenant_id, lane_id, event_sequence) DO NOTHING
   RETURNING tenant_id, lane_id

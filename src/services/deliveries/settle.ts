@@ -21,7 +21,8 @@ export interface Outcome {
 
 /**
  * Records attempts. A result counts only with the token of the claim that is still current. The messages are
- * locked here, so that the next statement decides on them one transaction after the other.
+ * locked here, so that the next statement decides on them one transaction after the other; and before the
+ * deliveries, as everywhere, because whoever deletes a message gets from it to its deliveries.
  */
 const RECORD = `
 WITH input AS (
@@ -29,12 +30,22 @@ WITH input AS (
                        $6::timestamptz[], $7::int[], $8::int[], $9::text[], $10::text[])
     AS i (tenant_id, id, token, status, due_at, at, status_code, duration_ms, error, response_body)
 ),
+locked_message AS (
+  SELECT m.id FROM conversation_message m
+  WHERE (m.tenant_id, m.id) IN (
+    SELECT d.tenant_id, d.message_id
+    FROM input i JOIN delivery d ON d.tenant_id = i.tenant_id AND d.id = i.id
+    WHERE i.status <> 'pending'
+  )
+  ORDER BY m.tenant_id, m.id
+  FOR NO KEY UPDATE
+),
 held AS (
   SELECT d.tenant_id, d.id, d.message_id, d.attempt_count + 1 AS number, i.token, i.status AS outcome,
          i.due_at AS next_due_at, i.at, i.status_code, i.duration_ms, i.error, i.response_body
   FROM delivery d
   JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id
-  WHERE d.lease_token = i.token AND d.status = 'pending'
+  WHERE d.lease_token = i.token AND d.status = 'pending' AND (SELECT count(*) FROM locked_message) >= 0
   ORDER BY d.tenant_id, d.id
   FOR UPDATE OF d
 ),
@@ -48,14 +59,8 @@ settled AS (
 attempts AS (
   INSERT INTO delivery_attempt (tenant_id, delivery_id, number, at, status_code, duration_ms, error, response_body)
   SELECT tenant_id, id, number, at, status_code, duration_ms, error, response_body FROM held
-),
-locked_message AS (
-  SELECT m.id FROM conversation_message m
-  WHERE (m.tenant_id, m.id) IN (SELECT tenant_id, message_id FROM held WHERE outcome <> 'pending')
-  ORDER BY m.tenant_id, m.id
-  FOR NO KEY UPDATE
 )
-SELECT (SELECT count(*) FROM held)::int AS recorded, (SELECT count(*) FROM locked_message)::int AS messages`;
+SELECT count(*)::int AS recorded FROM held`;
 
 /**
  * Moves the messages whose fate was decided: the first success of a `message.created` makes it delivered; it is
