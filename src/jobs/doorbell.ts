@@ -30,6 +30,8 @@ const LANES_AT_ONCE = 100;
 /** Lock and stall check together are how long a killed worker's doorbell stays unheard: at most 10 s. */
 const LOCK_MS = 5_000;
 const STALL_CHECK_MS = 5_000;
+/** How soon the worker asks again after the connection was refused, as when Postgres restarts. */
+const RETRY_DELAY_MS = 1_000;
 
 const laneSchema = z.object({ tenantId: z.string(), laneId: z.uuid() });
 
@@ -42,12 +44,14 @@ const connectionOf = ({ connectionString }: QueueConnection, max: number) => ({
   max,
 });
 
-export function openDoorbell(connection: QueueConnection): Doorbell {
+/** @throws when the queue's tables cannot be made or reached */
+export async function openDoorbell(connection: QueueConnection): Promise<Doorbell> {
   const queue = new Queue(QUEUE, {
     connection: connectionOf(connection, 3),
     defaultJobOptions: { removeOnComplete: true, removeOnFail: true, attempts: 1 },
   });
   queue.on('error', (error) => connection.log.warn({ err: error }, 'the queue connection has a fault'));
+  await whenReady(queue);
   return {
     async ring(lanes) {
       if (lanes.length === 0) return;
@@ -70,13 +74,18 @@ export function openDoorbell(connection: QueueConnection): Doorbell {
   };
 }
 
-/** Answers doorbells, many lanes at once. */
-export function answerDoorbell(
+/**
+ * Answers doorbells, many lanes at once.
+ * @throws when the queue's tables cannot be made or reached
+ */
+export async function answerDoorbell(
   connection: QueueConnection,
   workOn: (lane: Lane) => Promise<void>,
-): DoorbellAnswerer {
+): Promise<DoorbellAnswerer> {
   const worker = new Worker(QUEUE, async (job) => workOn(laneSchema.parse(job.data)), {
     connection: connectionOf(connection, 10),
+    autorun: false,
+    runRetryDelay: RETRY_DELAY_MS,
     concurrency: LANES_AT_ONCE,
     lockDuration: LOCK_MS,
     stalledInterval: STALL_CHECK_MS,
@@ -85,5 +94,23 @@ export function answerDoorbell(
   });
   worker.on('error', (error) => connection.log.warn({ err: error }, 'the queue connection has a fault'));
   worker.on('failed', (job, error) => connection.log.error({ err: error, lane: job?.data }, 'a lane failed'));
+  await whenReady(worker);
+  worker.run().catch((error: unknown) => connection.log.error({ err: error }, 'the lanes are not worked on'));
   return { close: () => worker.close() };
+}
+
+/**
+ * BullMQ remembers a first connection that failed for ever, and a worker on it asks again and again without ever
+ * letting go of the event loop. So it must not run before the first connection stands.
+ */
+async function whenReady(opened: {
+  waitUntilReady(): Promise<unknown>;
+  close(): Promise<void>;
+}): Promise<void> {
+  try {
+    await opened.waitUntilReady();
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
 }

@@ -37,7 +37,7 @@ const DISPATCH_POLL_MS = 1_000;
 const SWEEP_INTERVAL_MS = 1_000;
 
 /** Starts everything that turns events into deliveries and deliveries into requests. */
-export function startJobs(options: JobsOptions): Jobs {
+export async function startJobs(options: JobsOptions): Promise<Jobs> {
   const { log, database, shared, hints } = options;
   const cut = new AbortController();
   let stopping = false;
@@ -56,8 +56,8 @@ export function startJobs(options: JobsOptions): Jobs {
   });
 
   const queue = { connectionString: options.connectionString, log };
-  const doorbell = openDoorbell(queue);
-  const answerer = answerDoorbell(queue, (lane) =>
+  const doorbell = await openDoorbell(queue);
+  const answerer = await answerDoorbell(queue, (lane) =>
     workOnLane(
       {
         database,
@@ -69,7 +69,10 @@ export function startJobs(options: JobsOptions): Jobs {
       },
       lane,
     ),
-  );
+  ).catch(async (error: unknown) => {
+    await doorbell.close();
+    throw error;
+  });
 
   const dispatcher = startPoller({
     name: 'dispatcher',

@@ -186,7 +186,7 @@ describe('a workflow handler', () => {
 
   it('gets the signals that waited for it, in order, when it is registered', async () => {
     const client = await app.tenant();
-    const messages = [];
+    const messages: { messageId: string }[] = [];
     for (let count = 1; count <= 10; count++) messages.push(await receive(client, `${count}`));
     const parked = async () => {
       const signal = await signalOf(client, messages[0]!.messageId);

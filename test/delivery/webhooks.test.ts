@@ -167,8 +167,8 @@ describe('an attempt that fails', () => {
   it('says why: a redirect, which is not followed, a hanging and an unreachable receiver', async () => {
     const client = await app.tenant();
     const elsewhere = await startReceiver();
-    const redirecting = await startReceiver((_, response) =>
-      response.writeHead(302, { location: elsewhere.url }).end(),
+    const redirecting = await startReceiver(
+      (_, response) => void response.writeHead(302, { location: elsewhere.url }).end(),
     );
     const hanging = await startReceiver(hang);
     const urls = [redirecting.url, hanging.url, 'http://127.0.0.1:1'];
@@ -183,8 +183,8 @@ describe('an attempt that fails', () => {
 
   it('waits for as long as a busy receiver asks', async () => {
     const client = await app.tenant();
-    const receiver = await startReceiver((_, response) =>
-      response.writeHead(429, { 'retry-after': '3600' }).end(),
+    const receiver = await startReceiver(
+      (_, response) => void response.writeHead(429, { 'retry-after': '3600' }).end(),
     );
     const { id } = await register(client, receiver.url, ['message.created']);
     await send(client);
