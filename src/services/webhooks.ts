@@ -131,7 +131,7 @@ export async function listAllWebhooks(context: Context, actor: Actor): Promise<W
 }
 
 /**
- * Changes what is given; what is left out (or null) stays.
+ * Changes what is given; what is left out stays. Null takes the description or the rate limit away.
  * @throws ParleyError `not_found`, `invalid_request`
  */
 export async function updateWebhook(
@@ -143,7 +143,12 @@ export async function updateWebhook(
   const webhook = await getWebhook(context, actor, webhookId);
   const given = parseInput(webhookInput(context).omit({ secret: true }).partial(), input);
   if (!webhook) throw notFound('Webhook');
-  const changes = Object.fromEntries(Object.entries(given).filter(([, value]) => value != null));
+  const clearable = new Set(['description', 'ratePerSecond']);
+  const changes = Object.fromEntries(
+    Object.entries(given).filter(
+      ([name, value]) => value !== undefined && (value !== null || clearable.has(name)),
+    ),
+  );
   const { tenantId, id } = webhook;
   return context.database.webhook.update({
     where: { tenantId_id: { tenantId, id } },

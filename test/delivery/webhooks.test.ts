@@ -129,7 +129,7 @@ describe('an attempt that fails', () => {
       expect(new Webhook(secret).verify(bytes, headers as never)).toBeTruthy();
     }
     const timestamps = received.map(({ headers }) => Number(headers['webhook-timestamp']));
-    expect(new Set(timestamps).size).toBe(3);
+    expect(timestamps[2]).toBeGreaterThan(timestamps[0]!);
     expect(timestamps).toEqual(delivery!.attempts.map(({ at }) => Math.floor(Date.parse(at) / 1_000)));
 
     const text = received[0]!.bytes.toString();

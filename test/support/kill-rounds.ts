@@ -50,7 +50,7 @@ export interface KillRoundsFigures {
 }
 
 /**
- * Issue 6: `kill -9` at random moments under load, and afterwards nothing that was acknowledged is missing,
+ * `kill -9` at random moments under load, and afterwards nothing that was acknowledged is missing,
  * doubled or out of order. Every second round kills Postgres too; every third is preceded by a start that is
  * killed before it is ready.
  */
