@@ -1,7 +1,10 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { openDatabase } from '../../src/database/client.js';
+import { newId } from '../../src/ids.js';
+import { type NewMessage, storeMessages } from '../../src/services/ingestion/statement.js';
 import { type Answer, type Client, startApp, type TestApp } from '../support/app.js';
 import { query } from '../support/query.js';
 import { eventually, type Receiver, startReceiver } from '../support/receiver.js';
@@ -177,6 +180,43 @@ describe('messages in parallel', () => {
     await checkPositions();
     expect(await deadlocks()).toBe(0);
   });
+});
+
+it('many processes at once that store the same threads in any order make no deadlock and no gap', async () => {
+  const clients = await tenants(3);
+  const database = openDatabase({
+    connectionString: app.databaseUrl,
+    maxConnections: 8,
+    lockTimeoutMs: 10_000,
+    onError: () => {},
+  });
+  onTestFinished(() => database.$disconnect());
+  const message = (batch: number): NewMessage => {
+    const to = address(randomInt(20));
+    return {
+      ...to,
+      tenantId: clients[randomInt(3)]!.tenantId,
+      direction: 'inbound',
+      expectedThreadId: null,
+      newThreadId: newId(),
+      messageId: newId(),
+      content: '{"body":"Hello"}',
+      metadata: '{}',
+      idempotencyKey: `key ${batch} ${randomInt(20)}`,
+      inputHash: '00',
+    };
+  };
+  await inParallel(8, async () => {
+    for (let batch = 0; batch < 40; batch++) {
+      await storeMessages(
+        database,
+        Array.from({ length: 20 }, () => message(batch)),
+      );
+    }
+  });
+  await checkSequences(clients);
+  await checkPositions();
+  expect(await deadlocks()).toBe(0);
 });
 
 describe("a writer that holds a tenant's counter", () => {
