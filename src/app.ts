@@ -49,7 +49,7 @@ const POSTGRES_STOP_MS = 3_000;
 export async function createApp(config: Config, log: Log, overrides: Overrides = {}): Promise<App> {
   const releases: (() => Promise<unknown>)[] = [];
   let closing: Promise<void> | undefined;
-  const close = () => (closing ??= releaseAll(releases, log, config.shutdownGraceMs));
+  const close = () => (closing ??= releaseAll(releases, log, config));
   const acquire = async <T>(
     resource: T | Promise<T>,
     release: (resource: T) => Promise<unknown>,
@@ -140,19 +140,21 @@ const newSecretsKey = () => randomBytes(32).toString('base64');
 
 /**
  * Releases in reverse order, each fully before the next, until the time is up. From then on nothing is waited
- * for but what was acquired first: the embedded Postgres, which must not outlive us.
+ * for but the embedded Postgres, which was acquired first and must not outlive us.
  */
 async function releaseAll(
   releases: readonly (() => Promise<unknown>)[],
   log: Log,
-  graceMs: number,
+  { shutdownGraceMs: graceMs, databaseUrl }: Config,
 ): Promise<void> {
   const timeIsUp = sleep(Math.max(graceMs - POSTGRES_STOP_MS, graceMs / 2), 'late', { ref: false });
   for (const [index, release] of [...releases.entries()].reverse()) {
     const released = release().catch((error: unknown) =>
       log.error({ err: error }, 'something could not be released'),
     );
-    const outcome = await (index === 0 ? released : Promise.race([released, timeIsUp]));
+    const outcome = await (index === 0 && databaseUrl === null
+      ? released
+      : Promise.race([released, timeIsUp]));
     if (outcome === 'late') log.warn('the grace time is running out; going on without waiting');
   }
 }
