@@ -14,6 +14,7 @@ import { startJobs } from './jobs/jobs.js';
 import type { Log } from './log.js';
 import { createSecretBox } from './secret-box.js';
 import { bootstrap, generateApiKey } from './services/api-keys.js';
+import { createAttachmentLinks } from './services/attachment-links.js';
 import { createAuthentication } from './services/authentication.js';
 import type { Context } from './services/context.js';
 import { createIngestion } from './services/ingestion/ingestion.js';
@@ -98,7 +99,20 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
     const hints = await acquire(openHints(connectionString, log), (held) => held.close());
     const liveFeed = await acquire(startLiveFeed(database, hints, log), (feed) => feed.close());
     const ingestion = await acquire(createIngestion(shared, database, hints), (held) => held.drained());
-    const services: Context = { config, log, database, ingestion, hints, liveFeed, secrets, targets };
+    // With PORT=0 the address is known only when it is listened on.
+    let publicUrl = config.publicUrl ?? localUrl(config);
+    const attachmentLinks = createAttachmentLinks(secretsKey, () => publicUrl);
+    const services: Context = {
+      config,
+      log,
+      database,
+      ingestion,
+      hints,
+      liveFeed,
+      secrets,
+      targets,
+      attachmentLinks,
+    };
 
     const http = await acquire(
       createHttpClient({
@@ -110,7 +124,7 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
       (client) => client.close(),
     );
     await acquire(
-      startJobs({ config, log, database, shared, connectionString, hints, secrets, http }),
+      startJobs({ config, log, database, shared, connectionString, hints, secrets, attachmentLinks, http }),
       (jobs) => jobs.stop(config.shutdownGraceMs / 2),
     );
 
@@ -123,6 +137,7 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
       }),
       (held) => held.close(),
     );
+    publicUrl = config.publicUrl ?? localUrl(server.address);
     return { url: localUrl(server.address), apiKey, services, close };
   } catch (error) {
     await close();

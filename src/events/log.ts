@@ -1,5 +1,5 @@
 import { type Database, runStatement } from '../database/client.js';
-import type { Message, WorkflowConversation } from '../generated/prisma/client.js';
+import type { Message, MessageLog, Thread, WorkflowConversation } from '../generated/prisma/client.js';
 import type { EventType } from './append.js';
 
 /** An entry of a tenant's log, with the objects it is about as they are now (null when they are gone). */
@@ -14,7 +14,9 @@ export interface LogEvent {
   readonly messageId: string | null;
   readonly workflowConversationId: number | null;
   readonly data: unknown;
-  readonly message: Message | null;
+  readonly message: (Message & { readonly logs: readonly MessageLog[] }) | null;
+  /** Of thread events only. */
+  readonly thread: Thread | null;
   readonly workflowConversation: WorkflowConversation | null;
 }
 
@@ -107,23 +109,32 @@ export async function lastSequence(database: Database, tenantId: string): Promis
   return counter?.lastSequence ?? 0n;
 }
 
-type BareEvent = Omit<LogEvent, 'message' | 'workflowConversation'>;
+type BareEvent = Omit<LogEvent, 'message' | 'thread' | 'workflowConversation'>;
 
 /** Loads what the events are about: one statement per kind of object, for all of them. */
 async function withObjects(database: Database, events: readonly BareEvent[]): Promise<LogEvent[]> {
   const messages = idsByTenant(events, ({ messageId }) => messageId);
+  const threads = idsByTenant(events, ({ type, threadId }) => (type.startsWith('thread.') ? threadId : null));
   const conversations = idsByTenant(events, ({ workflowConversationId }) => workflowConversationId);
-  const [messageRows, conversationRows] = await Promise.all([
-    messages.length === 0 ? [] : database.message.findMany({ where: { OR: messages } }),
+  const [messageRows, threadRows, conversationRows] = await Promise.all([
+    messages.length === 0
+      ? []
+      : database.message.findMany({
+          where: { OR: messages },
+          include: { logs: { orderBy: { id: 'asc' } } },
+        }),
+    threads.length === 0 ? [] : database.thread.findMany({ where: { OR: threads } }),
     conversations.length === 0
       ? []
       : database.workflowConversation.findMany({ where: { OR: conversations } }),
   ]);
   const messageById = new Map(messageRows.map((row) => [row.id, row]));
+  const threadById = new Map(threadRows.map((row) => [row.id, row]));
   const conversationById = new Map(conversationRows.map((row) => [row.id, row]));
   return events.map((event) => ({
     ...event,
     message: messageById.get(event.messageId ?? '') ?? null,
+    thread: event.type.startsWith('thread.') ? (threadById.get(event.threadId ?? '') ?? null) : null,
     workflowConversation: conversationById.get(event.workflowConversationId ?? 0) ?? null,
   }));
 }

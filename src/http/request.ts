@@ -33,6 +33,10 @@ export function actorOf(request: FastifyRequest): Actor {
   return actor;
 }
 
+/** Whether the request brings a credential at all, good or bad. */
+export const hasCredential = ({ headers }: FastifyRequest): boolean =>
+  headers.authorization !== undefined || headers['x-api-key'] !== undefined;
+
 /**
  * Makes an actor of the request's credential, before its body is read: a stranger gets nothing parsed.
  * @throws ParleyError `unauthorized`

@@ -9,8 +9,8 @@ import { httpStatus, toEnvelope, toPublicError } from './faults.js';
 import { GRAPHQL_PATH, mountGraphQL, wantsPage } from './graphql.js';
 import { toGraphQLError } from './graphql-errors.js';
 import { type Health, mountHealth } from './health.js';
-import { authenticateRequest, identifyRequests, requestIdOf } from './request.js';
-import { mountRest } from './rest.js';
+import { authenticateRequest, hasCredential, identifyRequests, requestIdOf } from './request.js';
+import { mountRest, takesOtherProof } from './rest.js';
 import { mountWebSocket } from './websocket.js';
 
 /** Longer than the longest id in a path; a longer segment is an id that does not exist. */
@@ -54,11 +54,12 @@ export async function startHttpServer(
   server.addHook('onRequest', async (request) => {
     const { config: route } = request.routeOptions as { config: { isPublic?: boolean } };
     if (route.isPublic || request.is404 || wantsPage(request)) return;
+    if (takesOtherProof(request) && !hasCredential(request)) return;
     await authenticateRequest(authentication, request);
   });
 
   mountHealth(server, health);
-  mountRest(server, services, restRoutes);
+  mountRest(server, services, authentication, restRoutes);
   const schema = createSchema();
   await mountGraphQL(server, services, schema);
   const sockets = mountWebSocket(server.server, services, authentication, schema);

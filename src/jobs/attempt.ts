@@ -4,6 +4,7 @@ import { delayBeforeAttempt } from '../delivery/retry-schedule.js';
 import { webhookHeaders } from '../delivery/signing.js';
 import type { Log } from '../log.js';
 import type { SecretBox } from '../secret-box.js';
+import type { AttachmentLinks } from '../services/attachment-links.js';
 import type { ClaimedDelivery } from '../services/deliveries/claim.js';
 import type { Outcome } from '../services/deliveries/settle.js';
 import { webhookSecretContext } from '../services/webhooks.js';
@@ -16,6 +17,7 @@ export interface Sender {
   readonly http: HttpClient;
   readonly log: Log;
   readonly secrets: SecretBox;
+  readonly attachmentLinks: AttachmentLinks;
 }
 
 /** What becomes of a claimed delivery: an outcome to record, or giving it back as it was. */
@@ -33,7 +35,7 @@ export async function attempt(
   const { target } = delivery;
   if (!target) return { release: 'parked' };
   const secret = openSecret(sender.secrets, delivery, target);
-  const body = bodyOf(delivery, secret);
+  const body = bodyOf(delivery, secret, sender.attachmentLinks);
   const at = new Date();
   if (!body) return { outcome: toOutcome(sender, delivery, at, messageGone) };
   const result = await sender.http.post({

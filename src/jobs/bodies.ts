@@ -1,5 +1,7 @@
 import { bodyWithSignatureMember } from '../delivery/signing.js';
 import { encodeId } from '../ids.js';
+import type { AttachmentLinks } from '../services/attachment-links.js';
+import { showContent } from '../services/attachments.js';
 import type { ClaimedDelivery } from '../services/deliveries/claim.js';
 
 /** The id that a receiver sees in `webhook-id`; the same at every attempt. */
@@ -7,16 +9,26 @@ export const publicId = (delivery: Pick<ClaimedDelivery, 'kind' | 'id'>): string
   encodeId(delivery.kind === 'signal' ? 'signal' : 'delivery', delivery.id);
 
 /**
- * The bytes to send. They are made of what does not change, so that every attempt carries the same ones.
+ * The bytes to send. They are made of what does not change, so that every attempt carries the same ones; only the
+ * links to attachments are new each time, because they expire.
  * @returns null when the message is gone
  */
-export function bodyOf(delivery: ClaimedDelivery, secret: string): Buffer | null {
+export function bodyOf(claimed: ClaimedDelivery, secret: string, links: AttachmentLinks): Buffer | null {
+  const delivery = withSignedLinks(claimed, links);
   if (delivery.kind === 'signal') {
     const signal = signalBody(delivery);
     return signal && Buffer.from(JSON.stringify(signal));
   }
   const body = delivery.eventType.startsWith('thread.') ? threadBody(delivery) : messageBody(delivery);
   return body && bodyWithSignatureMember(body, secret);
+}
+
+/** Receivers have no key: their links to attachments need none. */
+function withSignedLinks(delivery: ClaimedDelivery, links: AttachmentLinks): ClaimedDelivery {
+  const { tenantId, message } = delivery;
+  if (!message) return delivery;
+  const content = showContent(message, (id) => links.signedUrl(tenantId, id)) as object;
+  return { ...delivery, message: { ...message, content } };
 }
 
 /** "Workflow Signal" of the conversations document. */

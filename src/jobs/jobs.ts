@@ -5,6 +5,7 @@ import type { Hints } from '../events/hints.js';
 import { startPoller } from '../events/poller.js';
 import type { Log } from '../log.js';
 import type { SecretBox } from '../secret-box.js';
+import type { AttachmentLinks } from '../services/attachment-links.js';
 import { Batcher } from '../services/batcher.js';
 import { dispatchEvents } from '../services/deliveries/dispatch.js';
 import { type Outcome, settleDeliveries } from '../services/deliveries/settle.js';
@@ -22,6 +23,7 @@ export interface JobsOptions {
   readonly connectionString: string;
   readonly hints: Hints;
   readonly secrets: SecretBox;
+  readonly attachmentLinks: AttachmentLinks;
   readonly http: HttpClient;
 }
 

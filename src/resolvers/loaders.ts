@@ -15,7 +15,7 @@ import {
   threadsByIds,
   webhooksByIds,
 } from '../services/lookups.js';
-import type { Message } from '../services/messages.js';
+import type { Message } from '../services/message-pages.js';
 import { firstThreadsOfWorkflows, type Thread } from '../services/threads.js';
 
 /** A page without a cursor of a list that hangs on a parent. */

@@ -1,8 +1,10 @@
 import type { Resolvers } from '../generated/resolvers.js';
 import { encodeId } from '../ids.js';
 import { requireScope } from '../services/actor.js';
+import { showContent } from '../services/attachments.js';
+import { getMessage } from '../services/message-pages.js';
 import { updateMessageStatus } from '../services/message-status.js';
-import { getMessage, receiveInbound, sendOutbound } from '../services/messages.js';
+import { receiveInbound, sendOutbound } from '../services/messages.js';
 
 export const message: Resolvers = {
   Query: {
@@ -23,6 +25,7 @@ export const message: Resolvers = {
   Message: {
     id: ({ id }) => encodeId('message', id),
     threadId: ({ threadId }) => encodeId('thread', threadId),
+    content: (message, _, { services }) => showContent(message, services.attachmentLinks.url),
     thread: async ({ threadId }, _, { loaders }) => present(await loaders.thread.load(threadId)),
     logs: ({ id }, _, { loaders }) => loaders.logs.load(id),
     signal: async ({ id }, _, { actor, loaders }) => {

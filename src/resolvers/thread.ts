@@ -1,7 +1,7 @@
 import type { Resolvers } from '../generated/resolvers.js';
 import { encodeId } from '../ids.js';
 import { requireScope } from '../services/actor.js';
-import { listMessages } from '../services/messages.js';
+import { listMessages } from '../services/message-pages.js';
 import { deleteThread } from '../services/thread-deletion.js';
 import { archiveThread, getThread, listThreads, updateThread } from '../services/threads.js';
 

@@ -1,25 +1,47 @@
-import { invalidRequest } from '../errors.js';
+import { type Check, isObject } from '../services/input.js';
+import { getMessageWithLogs, listMessagesByPosition } from '../services/message-pages.js';
+import { updateMessageStatus } from '../services/message-status.js';
 import { receiveInbound, sendOutbound } from '../services/messages.js';
+import { sendEventCursor } from './event-cursor.js';
 import type { RestRequest } from './routes.js';
-import { storedMessageJson } from './shapes.js';
+import { messageJson, storedMessageJson } from './shapes.js';
 
 export async function postInbound(request: RestRequest) {
-  return storedMessageJson(
-    await receiveInbound(request.services, request.actor, withIdempotencyKey(request)),
-  );
+  const { services, actor } = request;
+  return storedMessageJson(await receiveInbound(services, actor, ...withIdempotencyKey(request)));
 }
 
 export async function postOutbound(request: RestRequest) {
-  return storedMessageJson(await sendOutbound(request.services, request.actor, withIdempotencyKey(request)));
+  const { services, actor } = request;
+  return storedMessageJson(await sendOutbound(services, actor, ...withIdempotencyKey(request)));
+}
+
+export async function listThreadMessages(request: RestRequest) {
+  const { services, actor, params, query } = request;
+  await sendEventCursor(request);
+  const page = await listMessagesByPosition(services, actor, params.threadId ?? '', query);
+  return { ...page, messages: page.messages.map((message) => messageJson(message, services)) };
+}
+
+export async function getMessageRoute(request: RestRequest) {
+  const { services, actor, params } = request;
+  await sendEventCursor(request);
+  return messageJson(await getMessageWithLogs(services, actor, params.messageId ?? ''), services);
+}
+
+export async function putMessageStatus({ services, actor, params, body }: RestRequest) {
+  const messageId = params.messageId ?? '';
+  await updateMessageStatus(services, actor, messageId, body);
+  return messageJson(await getMessageWithLogs(services, actor, messageId), services);
 }
 
 /** The key may come as a header or as a member of the body; both must not differ. */
-function withIdempotencyKey({ body, headers }: RestRequest): unknown {
+function withIdempotencyKey({ body, headers }: RestRequest): [input: unknown, ...checks: Check[]] {
   const header = headers['idempotency-key'];
-  if (header === undefined || typeof body !== 'object' || body === null || Array.isArray(body)) return body;
-  const { idempotencyKey } = body as { idempotencyKey?: unknown };
-  if (idempotencyKey != null && idempotencyKey !== header) {
-    throw invalidRequest([{ field: 'idempotencyKey', issue: 'differs from the Idempotency-Key header' }]);
-  }
-  return { ...body, idempotencyKey: header };
+  if (header === undefined || !isObject(body)) return [body];
+  const member = body.idempotencyKey;
+  const input = { ...body, idempotencyKey: header };
+  if (member == null || member === header) return [input];
+  const fault = { field: 'idempotencyKey', issue: 'differs from the Idempotency-Key header' };
+  return [input, () => [fault]];
 }

@@ -1,10 +1,16 @@
 import { encodeId } from '../ids.js';
-import type { Message, MessageLog, StoredMessage } from '../services/messages.js';
+import { showContent } from '../services/attachments.js';
+import type { Context } from '../services/context.js';
+import type { MessageWithLogs } from '../services/message-pages.js';
+import type { StoredMessage } from '../services/messages.js';
 import type { Thread } from '../services/threads.js';
 import type { Webhook } from '../services/webhooks.js';
+import type { WorkflowConversation } from '../services/workflow-conversations.js';
 
 /** The documented thread (design, section 5). */
-export const threadJson = (thread: Thread) => ({
+export const threadJson = (
+  thread: Omit<Thread, 'lastPosition' | 'replyChannel' | 'replyChannelKey' | 'activatedBy'>,
+) => ({
   id: encodeId('thread', thread.id),
   workflowId: thread.workflowId,
   tenantId: thread.tenantId,
@@ -16,7 +22,7 @@ export const threadJson = (thread: Thread) => ({
 });
 
 /** The documented message with its log. */
-export const messageJson = (message: Message, logs: readonly MessageLog[]) => ({
+export const messageJson = (message: MessageWithLogs, { attachmentLinks }: Context) => ({
   id: encodeId('message', message.id),
   threadId: encodeId('thread', message.threadId),
   position: message.position,
@@ -24,10 +30,14 @@ export const messageJson = (message: Message, logs: readonly MessageLog[]) => ({
   channelKey: message.channelKey,
   createdAt: message.createdAt.toISOString(),
   direction: message.direction,
-  content: message.content,
+  content: showContent(message, attachmentLinks.url),
   status: message.status,
   metadata: message.metadata,
-  logs: logs.map(({ timestamp, event, details }) => ({ timestamp: timestamp.toISOString(), event, details })),
+  logs: message.logs.map(({ timestamp, event, details }) => ({
+    timestamp: timestamp.toISOString(),
+    event,
+    details,
+  })),
 });
 
 /** What `POST /inbound` and `POST /outbound` answer. */
@@ -44,4 +54,17 @@ export const webhookJson = ({ id, url, events, createdAt }: Webhook) => ({
   url,
   events,
   createdAt: createdAt.toISOString(),
+});
+
+/** A workflow conversation as events carry it: the record of the workflow-conversation model document. */
+export const workflowConversationJson = (conversation: WorkflowConversation) => ({
+  id: conversation.id,
+  tenantId: conversation.tenantId,
+  workflowId: conversation.workflowId,
+  agentProductId: conversation.agentProductId,
+  userId: conversation.userId,
+  configuration: conversation.configuration,
+  running: conversation.running,
+  createdAt: conversation.createdAt.toISOString(),
+  updatedAt: conversation.updatedAt.toISOString(),
 });

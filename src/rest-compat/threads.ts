@@ -1,10 +1,11 @@
+import { Readable } from 'node:stream';
 import { z } from 'zod';
-import { notFound } from '../errors.js';
-import { eventCursor } from '../services/events.js';
 import { parseInput } from '../services/input.js';
-import { listMessagesByNumber } from '../services/messages.js';
+import { readThreadByNumber } from '../services/message-pages.js';
 import { deleteThread } from '../services/thread-deletion.js';
-import { archiveThread, getThread, listThreadsByNumber, updateThread } from '../services/threads.js';
+import { archiveThread, listThreadsByNumber, updateThread } from '../services/threads.js';
+import { Answer } from './answers.js';
+import { sendEventCursor } from './event-cursor.js';
 import type { RestRequest } from './routes.js';
 import { messageJson, threadJson } from './shapes.js';
 
@@ -15,17 +16,28 @@ export async function getThreads(request: RestRequest) {
   return { threads: threads.map(threadJson), ...page };
 }
 
-export async function getThreadRoute(request: RestRequest) {
+/** Written as it is read: the messages of a page may be more than one answer can hold in memory. */
+export async function getThreadRoute(request: RestRequest): Promise<Answer> {
   const { services, actor, params, query } = request;
   await sendEventCursor(request);
-  const thread = await getThread(services, actor, params.threadId ?? '');
-  if (!thread) throw notFound('Thread');
-  const { messages, ...messagesPage } = await listMessagesByNumber(services, actor, thread, query);
-  return {
-    ...threadJson(thread),
-    messages: messages.map(({ logs, ...message }) => messageJson(message, logs)),
-    messagesPage,
-  };
+  const { thread, batches, messagesPage } = await readThreadByNumber(
+    services,
+    actor,
+    params.threadId ?? '',
+    query,
+  );
+  const first = await batches.next();
+  async function* text() {
+    yield `${JSON.stringify(threadJson(thread)).slice(0, -1)},"messages":[`;
+    let separator = '';
+    for (let batch = first; !batch.done; batch = await batches.next()) {
+      yield separator +
+        batch.value.map((message) => JSON.stringify(messageJson(message, services))).join(',');
+      separator = ',';
+    }
+    yield `],"messagesPage":${JSON.stringify(messagesPage)}}`;
+  }
+  return new Answer(200, { 'content-type': 'application/json; charset=utf-8' }, Readable.from(text()));
 }
 
 export async function putThread({ services, actor, params, body }: RestRequest) {
@@ -39,9 +51,4 @@ export async function deleteThreadRoute({ services, actor, params, query }: Rest
   const threadId = params.threadId ?? '';
   if (permanent === 'false') return threadJson(await archiveThread(services, actor, threadId));
   return { id: await deleteThread(services, actor, threadId), deleted: true };
-}
-
-/** Read before the answer is, so that a subscription with it as `after` misses nothing in between. */
-async function sendEventCursor({ services, actor, setHeader }: RestRequest): Promise<void> {
-  setHeader('x-event-cursor', await eventCursor(services, actor));
 }

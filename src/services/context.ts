@@ -5,6 +5,7 @@ import type { Hints } from '../events/hints.js';
 import type { LiveFeed } from '../events/live-feed.js';
 import type { Log } from '../log.js';
 import type { SecretBox } from '../secret-box.js';
+import type { AttachmentLinks } from './attachment-links.js';
 import type { Ingestion } from './ingestion/ingestion.js';
 
 /** What services work with. Made once in `app.ts`; tests override parts of it there. */
@@ -17,4 +18,5 @@ export interface Context {
   readonly liveFeed: LiveFeed;
   readonly secrets: SecretBox;
   readonly targets: TargetGuard;
+  readonly attachmentLinks: AttachmentLinks;
 }

@@ -8,10 +8,17 @@ import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { parseInput, text } from './input.js';
 
+export { type EventType, eventTypes } from '../events/append.js';
+export type { LogEvent } from '../events/log.js';
+
+/** The place behind an event in the tenant's log; 0 is its beginning. */
+export const cursorOf = (actor: Actor, sequence: bigint): string =>
+  encodeEventCursor(actor.tenantId, sequence);
+
 /** The present end of the tenant's log, as a cursor. */
 export async function eventCursor(context: Context, actor: Actor): Promise<string> {
   requireScope(actor, 'conversations:read');
-  return encodeEventCursor(actor.tenantId, await lastSequence(context.database, actor.tenantId));
+  return cursorOf(actor, await lastSequence(context.database, actor.tenantId));
 }
 
 const subscription = z.object({
@@ -28,12 +35,13 @@ const NO_THREAD = '00000000-0000-0000-0000-000000000000';
 /**
  * Follows the tenant's log: with `after` everything since that cursor first (`start`: since the oldest retained
  * event), then live; without it from now on.
+ * @param types null for all
  * @throws ParleyError `invalid_request` when `after` is not a cursor of this tenant's log
  */
 export async function followEvents(
   context: Context,
   actor: Actor,
-  types: readonly EventType[],
+  types: readonly EventType[] | null,
   input: unknown,
 ): Promise<AsyncIterableIterator<LogEvent>> {
   requireScope(actor, 'conversations:read');
@@ -42,7 +50,7 @@ export async function followEvents(
     input,
   );
   return context.liveFeed.subscribe(actor.tenantId, await position(context, actor, after ?? null), {
-    types,
+    types: types ?? undefined,
     threadId: threadId == null ? undefined : (decodeId('thread', threadId) ?? NO_THREAD),
     workflowId: workflowId ?? undefined,
     participantId: participantId ?? undefined,

@@ -81,7 +81,8 @@ export const text = (minimum: number, maximum: number) =>
     .superRefine((value, context) => {
       const message = textFault(value);
       if (message) context.addIssue({ code: 'custom', message, continue: false });
-    });
+    })
+    .meta({ ...(minimum > 0 && { minLength: minimum }), maxLength: maximum });
 
 /** A moment that Postgres and JavaScript write the same way: a year of four digits, and not the year 0. */
 export const instant = () =>
@@ -94,46 +95,53 @@ const isStorable = (date: Date) => date.getUTCFullYear() >= 1 && date.getUTCFull
  * @param issueOf what is wrong with an item, or null
  */
 export const listOf = <Item>(issueOf: (item: unknown) => string | null) =>
-  z.custom<Item[]>().superRefine((value, context) => {
-    if (value === undefined)
-      return context.addIssue({ code: 'custom', message: 'is required', continue: false });
-    if (!Array.isArray(value)) {
-      return context.addIssue({ code: 'custom', message: 'must be an array', continue: false });
-    }
-    let faults = 0;
-    for (let index = 0; index < value.length && faults < MAX_FAULTS_OF_A_VALUE; index++) {
-      const message = issueOf(value[index]);
-      if (message === null) continue;
-      faults++;
-      context.addIssue({ code: 'custom', path: [index], message, continue: false });
-    }
-  });
+  z
+    .custom<Item[]>()
+    .superRefine((value, context) => {
+      if (value === undefined)
+        return context.addIssue({ code: 'custom', message: 'is required', continue: false });
+      if (!Array.isArray(value)) {
+        return context.addIssue({ code: 'custom', message: 'must be an array', continue: false });
+      }
+      let faults = 0;
+      for (let index = 0; index < value.length && faults < MAX_FAULTS_OF_A_VALUE; index++) {
+        const message = issueOf(value[index]);
+        if (message === null) continue;
+        faults++;
+        context.addIssue({ code: 'custom', path: [index], message, continue: false });
+      }
+    })
+    .meta({ type: 'array' });
 
 /** A non-empty list of some of these words, each kept once. */
 export const listOfSome = <Word extends string>(words: readonly Word[], missing: string) => {
   const issue = `must be one of ${words.join(', ')}`;
   return listOf<Word>((item) => (words.includes(item as Word) ? null : issue))
     .refine((items) => items.length > 0, missing)
+    .meta({ items: { type: 'string', enum: words }, minItems: 1 })
     .transform((items) => [...new Set(items)]);
 };
 
 /** A JSON object that can be stored and given back as it was. `maxBytes` counts its compact UTF-8 text. */
 export const jsonObject = (maxBytes?: number) =>
-  z.custom<Record<string, unknown>>().superRefine((value, context) => {
-    const refuse = (message: string, path: Path = []) =>
-      context.addIssue({ code: 'custom', path, message, continue: false });
-    if (value === undefined) return refuse('is required');
-    if (!isObject(value)) return refuse('must be a JSON object');
-    const faults = storageFaults(value);
-    for (const { path, message } of faults) refuse(message, path);
-    if (
-      maxBytes !== undefined &&
-      faults.length === 0 &&
-      Buffer.byteLength(JSON.stringify(value)) > maxBytes
-    ) {
-      refuse(`must have at most ${maxBytes} bytes as JSON`);
-    }
-  });
+  z
+    .custom<Record<string, unknown>>()
+    .superRefine((value, context) => {
+      const refuse = (message: string, path: Path = []) =>
+        context.addIssue({ code: 'custom', path, message, continue: false });
+      if (value === undefined) return refuse('is required');
+      if (!isObject(value)) return refuse('must be a JSON object');
+      const faults = storageFaults(value);
+      for (const { path, message } of faults) refuse(message, path);
+      if (
+        maxBytes !== undefined &&
+        faults.length === 0 &&
+        Buffer.byteLength(JSON.stringify(value)) > maxBytes
+      ) {
+        refuse(`must have at most ${maxBytes} bytes as JSON`);
+      }
+    })
+    .meta({ type: 'object', additionalProperties: true });
 
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -55,10 +55,16 @@ WITH move AS (
 ${MOVE_STATUSES}
 SELECT count(*) FROM moved`;
 
-const statusInput = z.object({
-  status: z.enum(['delivered', 'read', 'failed']),
-  details: metadata.nullish(),
-});
+export const messageStatusUpdate = z
+  .object({
+    status: z
+      .enum(['delivered', 'read', 'failed'])
+      .meta({ description: 'What became of the message. It never moves backwards.' }),
+    details: metadata
+      .meta({ description: 'What to keep of it in the log of the message: a JSON object of up to 16 KB.' })
+      .nullish(),
+  })
+  .meta({ id: 'MessageStatusUpdate', description: 'What an adapter learnt of a message.' });
 
 /**
  * Records what an adapter learnt of a message: delivered, read or failed. A repeated or backward move changes
@@ -72,7 +78,7 @@ export async function updateMessageStatus(
   input: unknown,
 ): Promise<Message> {
   requireScope(actor, 'conversations:write');
-  const { status, details } = parseInput(statusInput, input);
+  const { status, details } = parseInput(messageStatusUpdate, input);
   const id = decodeId('message', messageId);
   if (!id) throw notFound('Message');
   const { tenantId } = actor;

@@ -2,66 +2,105 @@ import { createHash } from 'node:crypto';
 import stableStringify from 'safe-stable-stringify';
 import { z } from 'zod';
 import { invalidRequest, notFound, ParleyError } from '../errors.js';
-import type { Message, Thread } from '../generated/prisma/client.js';
+import type { Thread } from '../generated/prisma/client.js';
 import { decodeId, newId } from '../ids.js';
-import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
+import { separateAttachments } from './attachments.js';
 import { content, contentFaults } from './content.js';
 import type { Context } from './context.js';
 import { keyReused } from './ingestion/ingestion.js';
 import { findKeptAnswers, type NewMessage, type StoredMessage } from './ingestion/statement.js';
-import { parseInput, tenantFault, text } from './input.js';
-import { readPage } from './pages.js';
-import { metadata, wholeNumber } from './threads.js';
+import { type Check, parseInput, tenantFault, text } from './input.js';
+import { searchTextOf } from './search-text.js';
+import { metadata } from './threads.js';
 
-export type { Message, MessageLog } from '../generated/prisma/client.js';
 export type { StoredMessage } from './ingestion/statement.js';
 
 /** A message and its thread, by their stored ids. */
 export type MessageReference = Pick<StoredMessage, 'messageId' | 'threadId'>;
 
-const id = text(1, 128);
-const channel = text(1, 64);
-const channelKey = text(1, 320);
+const workflowId = text(1, 128).meta({
+  description: 'The workflow that the conversation belongs to, by its name outside Parley.',
+});
+const participantId = text(1, 128).meta({ description: 'The person or system at the other end.' });
+const channel = text(1, 64).meta({
+  description:
+    '`email`, `chat`, `sms`, `voice`, or any other word. It decides what the content must be made of.',
+});
+const channelKey = text(1, 320).meta({
+  description: 'How the participant is reached on the channel: an email address, a telephone number.',
+});
 const common = {
   content,
   metadata: metadata.nullish().transform((value) => value ?? {}),
-  idempotencyKey: id.nullish().transform((value) => value ?? null),
+  idempotencyKey: text(1, 128)
+    .meta({
+      description: 'The same as the `Idempotency-Key` header. When both are given, they must be equal.',
+    })
+    .nullish()
+    .transform((value) => value ?? null),
 };
 
-const inboundInput = z.object({ workflowId: id, participantId: id, channel, channelKey, ...common });
+export const inboundInput = z
+  .object({ workflowId, participantId, channel, channelKey, ...common })
+  .meta({ id: 'InboundMessageInput', description: 'A message of a participant to a workflow.' });
 
 /**
  * Takes in a message of a participant: creates, touches or reactivates its thread, stores the message, and
  * answers after the commit.
+ * @param checks further rules, of what a transport adds to the input
  * @throws ParleyError `invalid_request`; `conflict` when the idempotency key was used with another message
  */
-export async function receiveInbound(context: Context, actor: Actor, input: unknown): Promise<StoredMessage> {
+export async function receiveInbound(
+  context: Context,
+  actor: Actor,
+  input: unknown,
+  ...checks: Check[]
+): Promise<StoredMessage> {
   requireScope(actor, 'conversations:write');
-  const message = parseInput(inboundInput, input, tenantFault(actor), contentFaults);
+  const message = parseInput(inboundInput, input, tenantFault(actor), contentFaults, ...checks);
   return context.ingestion.add(newMessage(actor, 'inbound', message, message, null));
 }
 
-const outboundInput = z.object({
-  threadId: z.string().nullish(),
-  workflowId: id.nullish(),
-  participantId: id.nullish(),
-  channel: channel.nullish(),
-  channelKey: channelKey.nullish(),
-  ...common,
-});
+export const outboundInput = z
+  .object({
+    threadId: z.string().meta({ description: 'The thread to write to.' }).nullish(),
+    workflowId: workflowId.nullish(),
+    participantId: participantId.nullish(),
+    channel: channel.nullish(),
+    channelKey: channelKey.nullish(),
+    ...common,
+  })
+  .meta({
+    id: 'OutboundMessageInput',
+    description:
+      'A message of a workflow to a participant: with `threadId`, or with `workflowId` and `participantId` (the thread is created if needed). `channel` and `channelKey` default to those of the last inbound message of the thread.',
+  });
 
 type OutboundInput = z.output<typeof outboundInput>;
 
 /**
  * Takes a workflow's message to a participant, addressed by thread or by workflow and participant (the thread
  * is created if needed). Channel and channel key default to those of the thread's last inbound message.
+ * @param checks further rules, of what a transport adds to the input
  * @throws ParleyError `invalid_request` also when there is nothing to take the channel from; `not_found` for
  * an unknown `threadId`; `conflict` when the idempotency key was used with another message
  */
-export async function sendOutbound(context: Context, actor: Actor, input: unknown): Promise<StoredMessage> {
+export async function sendOutbound(
+  context: Context,
+  actor: Actor,
+  input: unknown,
+  ...checks: Check[]
+): Promise<StoredMessage> {
   requireScope(actor, 'conversations:write');
-  const message = parseInput(outboundInput, input, tenantFault(actor), addressFaults, contentFaults);
+  const message = parseInput(
+    outboundInput,
+    input,
+    tenantFault(actor),
+    addressFaults,
+    contentFaults,
+    ...checks,
+  );
   try {
     const thread = await addressedThread(context, actor, message);
     const target = resolveTarget(message, thread);
@@ -126,6 +165,8 @@ function newMessage(
   target: { workflowId: string; participantId: string; channel: string; channelKey: string },
   expectedThreadId: string | null,
 ): NewMessage {
+  const { content, attachments } = separateAttachments(target.channel, input.content);
+  const files = attachments.length > 0 && { attachments: attachments.map(({ filename }) => filename) };
   return {
     tenantId: actor.tenantId,
     direction,
@@ -136,7 +177,9 @@ function newMessage(
     messageId: newId(),
     channel: target.channel,
     channelKey: target.channelKey,
-    content: JSON.stringify(input.content),
+    content: JSON.stringify(content),
+    searchText: searchTextOf({ ...content, ...files }),
+    attachments,
     metadata: JSON.stringify(input.metadata),
     idempotencyKey: input.idempotencyKey,
     inputHash: input.idempotencyKey === null ? null : hashInput(input),
@@ -178,58 +221,4 @@ function addressFaults(body: Record<string, unknown>) {
   return ['workflowId', 'participantId']
     .filter((field) => !isGiven(field))
     .map((field) => ({ field, issue: 'is required when threadId is not given' }));
-}
-
-/** The message, or null when it is absent or another tenant's. */
-export async function getMessage(context: Context, actor: Actor, messageId: string): Promise<Message | null> {
-  requireScope(actor, 'conversations:read');
-  const uuid = decodeId('message', messageId);
-  return uuid
-    ? context.database.message.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id: uuid } } })
-    : null;
-}
-
-/** The messages of a thread by position ascending. */
-export async function listMessages(
-  context: Context,
-  actor: Actor,
-  thread: Pick<Thread, 'tenantId' | 'id'>,
-  direction: Message['direction'] | null,
-  page: PageRequest,
-) {
-  requireScope(actor, 'conversations:read');
-  const list = {
-    name: `${actor.tenantId}/threads/${thread.id}/messages/${direction ?? ''}`,
-    order: [{ field: 'position', kind: 'int', direction: 'asc' }],
-  } as const;
-  return readPage(list, page, ({ where, ...query }) =>
-    context.database.message.findMany({
-      where: { tenantId: actor.tenantId, threadId: thread.id, ...(direction && { direction }), ...where },
-      ...query,
-    }),
-  );
-}
-
-const messagesQuery = z.object({
-  page: wholeNumber(1, 1_000_000).default(1),
-  pageSize: wholeNumber(1, 500).default(100),
-});
-
-/** The messages of a thread with their logs, by page number, for the documented REST route. */
-export async function listMessagesByNumber(
-  context: Context,
-  actor: Actor,
-  thread: Pick<Thread, 'id'>,
-  input: unknown,
-) {
-  requireScope(actor, 'conversations:read');
-  const { page, pageSize } = parseInput(messagesQuery, input);
-  const rows = await context.database.message.findMany({
-    where: { tenantId: actor.tenantId, threadId: thread.id },
-    orderBy: { position: 'asc' },
-    skip: (page - 1) * pageSize,
-    take: pageSize + 1,
-    include: { logs: { orderBy: { id: 'asc' } } },
-  });
-  return { messages: rows.slice(0, pageSize), page, pageSize, hasMore: rows.length > pageSize };
 }

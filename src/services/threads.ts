@@ -16,9 +16,13 @@ export type { Thread } from '../generated/prisma/client.js';
 const MAX_METADATA_BYTES = 16_384;
 
 /** A caller's metadata: any JSON object up to 16 KB. */
-export const metadata = jsonObject(MAX_METADATA_BYTES);
+export const metadata = jsonObject(MAX_METADATA_BYTES).meta({
+  description: 'Anything that the caller wants to keep with it: a JSON object of up to 16 KB.',
+});
 
-const threadStatus = z.enum(['active', 'archived', 'closed']);
+const threadStatus = z
+  .enum(['active', 'archived', 'closed'])
+  .meta({ description: 'A new message makes an archived or closed thread active again.' });
 
 /** The thread, or null when it is absent or another tenant's. */
 export async function getThread(context: Context, actor: Actor, threadId: string): Promise<Thread | null> {
@@ -95,15 +99,19 @@ export function firstThreadsOfWorkflows(
   );
 }
 
-const listQuery = threadFilter.pick({ workflowId: true, participantId: true, status: true }).extend({
-  page: wholeNumber(1, 1_000_000).default(1),
-  pageSize: wholeNumber(1, 100).default(20),
+/** Query parameters of the documented list of threads. */
+export const threadsByNumber = z.object({
+  workflowId: filterText.meta({ description: 'Only threads of this workflow.' }).optional(),
+  participantId: filterText.meta({ description: 'Only threads of this participant.' }).optional(),
+  status: threadStatus.meta({ description: 'Only threads with this status.' }).optional(),
+  page: wholeNumber(1, 1_000_000).default(1).meta({ description: 'Which page, from 1.' }),
+  pageSize: wholeNumber(1, 100).default(20).meta({ description: 'How many threads a page has.' }),
 });
 
 /** Threads by page number, for the documented REST route. */
 export async function listThreadsByNumber(context: Context, actor: Actor, input: unknown) {
   requireScope(actor, 'conversations:read');
-  const { page, pageSize, ...filter } = parseInput(listQuery, input);
+  const { page, pageSize, ...filter } = parseInput(threadsByNumber, input);
   const rows = await context.database.thread.findMany({
     where: threadWhere(actor, filter),
     orderBy: [{ updatedAt: 'desc' }, { id: 'desc' }],
@@ -117,9 +125,10 @@ export async function listThreadsByNumber(context: Context, actor: Actor, input:
 export function wholeNumber(minimum: number, maximum: number) {
   return z
     .string()
-    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .refine((digits) => /^\d{1,15}$/.test(digits), { error: 'must be a whole number', abort: true })
     .transform(Number)
-    .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`);
+    .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`)
+    .meta({ type: 'integer', minimum, maximum });
 }
 
 function threadWhere(actor: Actor, filter: Partial<ThreadFilter>): Prisma.ThreadWhereInput {
@@ -133,7 +142,10 @@ function threadWhere(actor: Actor, filter: Partial<ThreadFilter>): Prisma.Thread
   };
 }
 
-const updateInput = z.object({ status: threadStatus.nullish(), metadata: metadata.nullish() });
+export const threadUpdate = z.object({ status: threadStatus.nullish(), metadata: metadata.nullish() }).meta({
+  id: 'ThreadUpdate',
+  description: 'What changes of a thread: at least one member. Given metadata replaces the old.',
+});
 
 /**
  * Sets status, metadata or both; given metadata replaces the old. Appends `thread.updated`, unless nothing
@@ -142,7 +154,7 @@ const updateInput = z.object({ status: threadStatus.nullish(), metadata: metadat
  */
 export async function updateThread(context: Context, actor: Actor, threadId: string, input: unknown) {
   requireScope(actor, 'conversations:write');
-  const update = parseInput(updateInput, input, tenantFault(actor), (body) =>
+  const update = parseInput(threadUpdate, input, tenantFault(actor), (body) =>
     body.status == null && body.metadata == null
       ? [{ field: 'body', issue: 'needs at least one of status and metadata' }]
       : [],

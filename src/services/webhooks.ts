@@ -8,13 +8,13 @@ import { decodeId, newId } from '../ids.js';
 import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { jsonObject, listOfSome, parseInput, tenantFault, text } from './input.js';
+import { type Check, jsonObject, listOfSome, parseInput, tenantFault, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 
 export type { Webhook } from '../generated/prisma/client.js';
 
 /** What a webhook can subscribe to: everything that happens to outbound messages and to threads. */
-const webhookEvents = eventTypes.filter((type) => /^(message|thread)\./.test(type));
+export const webhookEvents = eventTypes.filter((type) => /^(message|thread)\./.test(type));
 
 const MAX_WEBHOOKS_LISTED = 1_000;
 
@@ -38,28 +38,51 @@ function headerIssue(name: string, value: unknown): string | null {
 }
 
 /** A secret for signing, as design section 7 has it. */
-export const secret = text(0, 255).superRefine((value, context) => {
-  const issue = secretIssue(value);
-  if (issue) context.addIssue({ code: 'custom', message: issue });
+export const secret = text(0, 255)
+  .superRefine((value, context) => {
+    const issue = secretIssue(value);
+    if (issue) context.addIssue({ code: 'custom', message: issue });
+  })
+  .meta({
+    description:
+      'Signs what is sent. After `whsec_` it is base64, any other is its UTF-8 bytes. Generated when it is left out.',
+    minLength: 16,
+  });
+
+export const targetUrl = text(1, 2_048).meta({
+  description: 'Where to post to: http or https, without credentials, at an address that Parley may call.',
+  format: 'uri',
 });
 
-/** A URL that Parley may post to. What its name resolves to is checked again at every dial. */
-export const targetUrl = (context: Context) =>
-  text(1, 2_048).superRefine((value, refinement) => {
-    const issue = context.targets.urlIssue(value);
-    if (issue) refinement.addIssue({ code: 'custom', message: issue });
-  });
+/** Whether Parley may post to the URL of an input. What its name resolves to is checked again at every dial. */
+export const targetFault =
+  ({ targets }: Context): Check =>
+  ({ url }) => {
+    const issue = targetUrl.safeParse(url).success ? targets.urlIssue(url as string) : null;
+    return issue ? [{ field: 'url', issue }] : [];
+  };
 
-const webhookInput = (context: Context) =>
-  z.object({
-    url: targetUrl(context),
-    events: listOfSome(webhookEvents, 'must name at least one event'),
+export const webhookInput = z
+  .object({
+    url: targetUrl,
+    events: listOfSome(webhookEvents, 'must name at least one event').meta({
+      description: 'What it is sent. `message.` events are those of outbound messages.',
+    }),
     secret: secret.nullish(),
-    description: text(0, 1_024).nullish(),
-    ordered: z.boolean().nullish(),
-    ratePerSecond: z.int().min(1, 'must be at least 1').max(10_000, 'must be at most 10000').nullish(),
-    headers: headers.nullish(),
-  });
+    description: text(0, 1_024).meta({ description: 'What it is for, in your own words.' }).nullish(),
+    ordered: z
+      .boolean()
+      .meta({ description: 'Send one after the other, in the order of the log.' })
+      .nullish(),
+    ratePerSecond: z
+      .int()
+      .min(1, 'must be at least 1')
+      .max(10_000, 'must be at most 10000')
+      .meta({ description: 'The most requests that it is to get in a second.' })
+      .nullish(),
+    headers: headers.meta({ description: 'Further headers of every request, by name.' }).nullish(),
+  })
+  .meta({ id: 'WebhookInput', description: 'A URL and the events that it is to get.' });
 
 const REGISTER_WEBHOOK = `
 INSERT INTO webhook (tenant_id, id, url, events, description, ordered, rate_per_second, headers, sealed_secret,
@@ -77,7 +100,7 @@ export async function registerWebhook(
   input: unknown,
 ): Promise<{ webhook: Webhook; secret: string | null }> {
   requireScope(actor, 'webhooks:manage');
-  const given = parseInput(webhookInput(context), input, tenantFault(actor));
+  const given = parseInput(webhookInput, input, tenantFault(actor), targetFault(context));
   const { tenantId } = actor;
   const id = newId();
   const signingSecret = given.secret ?? generateSecret();
@@ -130,6 +153,8 @@ export async function listAllWebhooks(context: Context, actor: Actor): Promise<W
   });
 }
 
+const webhookUpdate = webhookInput.omit({ secret: true }).partial();
+
 /**
  * Changes what is given; what is left out stays. Null takes the description or the rate limit away.
  * @throws ParleyError `not_found`, `invalid_request`
@@ -141,7 +166,7 @@ export async function updateWebhook(
   input: unknown,
 ): Promise<Webhook> {
   const webhook = await getWebhook(context, actor, webhookId);
-  const given = parseInput(webhookInput(context).omit({ secret: true }).partial(), input);
+  const given = parseInput(webhookUpdate, input, targetFault(context));
   if (!webhook) throw notFound('Webhook');
   const clearable = new Set(['description', 'ratePerSecond']);
   const changes = Object.fromEntries(

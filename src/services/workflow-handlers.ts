@@ -9,21 +9,20 @@ import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { parseInput, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
-import { secret, targetUrl } from './webhooks.js';
+import { secret, targetFault, targetUrl } from './webhooks.js';
 
 export type { WorkflowHandler } from '../generated/prisma/client.js';
 
 /** The `workflowId` of the tenant's default handler. */
 export const DEFAULT_WORKFLOW = '*';
 
-const handlerInput = (context: Context) =>
-  z.object({
-    workflowId: text(1, 128),
-    kind: z.literal('http', 'must be HTTP'),
-    url: targetUrl(context),
-    secret: secret.nullish(),
-    deliverPending: z.boolean().nullish(),
-  });
+const handlerInput = z.object({
+  workflowId: text(1, 128),
+  kind: z.literal('http', 'must be HTTP'),
+  url: targetUrl,
+  secret: secret.nullish(),
+  deliverPending: z.boolean().nullish(),
+});
 
 /** Registering again replaces; the id is a new one, so that an old secret opens nothing. */
 const REPLACE_HANDLER = `
@@ -55,7 +54,7 @@ export async function registerWorkflowHandler(
   input: unknown,
 ): Promise<{ workflowHandler: WorkflowHandler; secret: string | null }> {
   requireScope(actor, 'workflows:manage');
-  const given = parseInput(handlerInput(context), input);
+  const given = parseInput(handlerInput, input, targetFault(context));
   const { tenantId } = actor;
   const id = newId();
   const signingSecret = given.secret ?? generateSecret();

@@ -201,6 +201,8 @@ it('many processes at once that store the same threads in any order make no dead
       newThreadId: newId(),
       messageId: newId(),
       content: '{"body":"Hello"}',
+      searchText: 'Hello',
+      attachments: [],
       metadata: '{}',
       idempotencyKey: `key ${batch} ${randomInt(20)}`,
       inputHash: '00',

@@ -32,7 +32,8 @@ export function createIngestion(shared: Database, patient: Database, hints: Hint
   const batcher = new Batcher<NewMessage, StoredMessage>({
     write: (messages, lane) => writeBatch(lane === 'shared' ? shared : patient, messages, hints),
     tenantOf: (message) => message.tenantId,
-    bytesOf: (message) => message.content.length + message.metadata.length,
+    bytesOf: ({ content, metadata, attachments }) =>
+      attachments.reduce((bytes, { data }) => bytes + data.length, content.length + metadata.length),
     isLockTimeout,
     maxItems: MAX_BATCH_ITEMS,
     maxBytes: MAX_BATCH_BYTES,

@@ -1,5 +1,6 @@
 import { type Database, runStatement } from '../../database/client.js';
 import { APPEND_EVENTS } from '../../events/append.js';
+import type { NewAttachment } from '../attachments.js';
 
 /** One message on its way into the log, already checked. Ids are UUIDs chosen by the caller. */
 export interface NewMessage {
@@ -14,8 +15,11 @@ export interface NewMessage {
   readonly messageId: string;
   readonly channel: string;
   readonly channelKey: string;
-  /** JSON text. */
+  /** JSON text, without the bytes of attachments. */
   readonly content: string;
+  /** The words of the content that a search finds it by. */
+  readonly searchText: string;
+  readonly attachments: readonly NewAttachment[];
   /** JSON text. */
   readonly metadata: string;
   readonly idempotencyKey: string | null;
@@ -32,7 +36,7 @@ export interface StoredMessage {
 
 /**
  * Stores many messages in one statement, and so in one commit: idempotency keys, threads (created, touched or
- * reactivated), messages, `created` log rows, events.
+ * reactivated), messages with their attachments, `created` log rows, events.
  *
  * Locks are taken keys → threads → counters, each part sorted and reading from the one before it, because the
  * parts of a data-modifying WITH otherwise run in no fixed order and deadlock. A message whose key is taken
@@ -43,10 +47,10 @@ const STORE_MESSAGES = `
 WITH input AS (
   SELECT * FROM unnest(
     $1::text[], $2::message_direction[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
   ) WITH ORDINALITY AS i (
     tenant_id, direction, workflow_id, participant_id, expected_thread_id, new_thread_id, message_id,
-    channel, channel_key, content, metadata, idempotency_key, input_hash, ordinal
+    channel, channel_key, content, search_text, metadata, idempotency_key, input_hash, ordinal
   )
 ),
 taken_key AS (
@@ -89,7 +93,7 @@ touched AS (
 ),
 placed AS (
   SELECT a.tenant_id, a.ordinal, a.nth, a.direction, a.message_id, a.channel, a.channel_key, a.content,
-         a.metadata, t.id AS thread_id, t.workflow_id, t.participant_id, t.metadata AS thread_metadata,
+         a.search_text, a.metadata, t.id AS thread_id, t.workflow_id, t.participant_id, t.metadata AS thread_metadata,
          a.expected_thread_id IS NULL OR a.expected_thread_id = t.id AS in_expected_thread,
          (t.last_position - a.of_thread + a.nth)::int AS position,
          t.activated_by = a.message_id AS activates,
@@ -100,11 +104,23 @@ placed AS (
 ),
 stored AS (
   INSERT INTO conversation_message (tenant_id, id, thread_id, position, direction, channel, channel_key,
-                                    content, status, metadata, created_at)
+                                    content, content_bytes, search, status, metadata, created_at)
   SELECT tenant_id, message_id, CASE WHEN in_expected_thread THEN thread_id END, position, direction, channel,
-         channel_key, content::jsonb, 'sent', metadata::jsonb, now()
+         channel_key, content::jsonb, octet_length(content), to_tsvector('simple', search_text), 'sent',
+         metadata::jsonb, now()
   FROM placed
   ORDER BY ordinal
+),
+attached AS (
+  INSERT INTO conversation_attachment (tenant_id, id, message_id, filename, content_type, size, sha256, data)
+  SELECT p.tenant_id, f.id, f.message_id, f.filename, f.content_type, octet_length(f.data), sha256(f.data), f.data
+  FROM (
+    SELECT id, message_id, filename, content_type, decode(data, 'base64') AS data
+    FROM unnest($15::uuid[], $16::uuid[], $17::text[], $18::text[], $19::text[])
+      AS a (message_id, id, filename, content_type, data)
+    OFFSET 0 -- keeps the bytes from being decoded for every use of them
+  ) AS f
+  JOIN placed p ON p.message_id = f.message_id
 ),
 logged AS (
   INSERT INTO conversation_message_log (tenant_id, message_id, timestamp, event)
@@ -137,6 +153,10 @@ FROM placed`;
  */
 export function storeMessages(database: Database, messages: readonly NewMessage[]): Promise<StoredMessage[]> {
   const column = <K extends keyof NewMessage>(name: K) => messages.map((message) => message[name]);
+  const files = messages.flatMap(({ messageId, attachments }) =>
+    attachments.map((attachment) => ({ messageId, ...attachment })),
+  );
+  const fileColumn = <K extends keyof (typeof files)[number]>(name: K) => files.map((file) => file[name]);
   return runStatement<StoredMessage>(
     database,
     STORE_MESSAGES,
@@ -150,9 +170,15 @@ export function storeMessages(database: Database, messages: readonly NewMessage[
     column('channel'),
     column('channelKey'),
     column('content'),
+    column('searchText'),
     column('metadata'),
     column('idempotencyKey'),
     column('inputHash'),
+    fileColumn('messageId'),
+    fileColumn('id'),
+    fileColumn('filename'),
+    fileColumn('contentType'),
+    fileColumn('data'),
   );
 }
 

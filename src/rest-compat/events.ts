@@ -1,0 +1,131 @@
+import { Readable } from 'node:stream';
+import { z } from 'zod';
+import { encodeId } from '../ids.js';
+import type { Context } from '../services/context.js';
+import {
+  cursorOf,
+  type EventType,
+  eventCursor,
+  eventTypes,
+  followEvents,
+  type LogEvent,
+} from '../services/events.js';
+import { listOfSome, parseInput } from '../services/input.js';
+import type { Thread } from '../services/threads.js';
+import { Answer } from './answers.js';
+import type { RestRequest } from './routes.js';
+import { messageJson, threadJson, workflowConversationJson } from './shapes.js';
+
+/** A comment now and then keeps proxies from closing a quiet stream, and finds out whether the key is still good. */
+const KEEP_ALIVE_MS = 15_000;
+/** How long a browser waits before it connects again. */
+const RECONNECT_MS = 2_000;
+
+/** Query parameters of the event stream. */
+export const eventsQuery = z.object({
+  after: z.string().optional(),
+  types: z
+    .string()
+    .transform((names) => names.split(','))
+    .pipe(listOfSome<EventType>(eventTypes, 'must name at least one type'))
+    .optional(),
+  threadId: z.string().optional(),
+  workflowId: z.string().optional(),
+});
+
+/**
+ * The tenant's events as they come, as server-sent events (WHATWG HTML, section 9.2). The id of each is its cursor;
+ * the first one, which is empty, says where the stream begins. A browser that reconnects sends the last id back,
+ * and so goes on without a gap.
+ */
+export async function getEvents(request: RestRequest): Promise<Answer> {
+  const { services, actor, headers, query } = request;
+  const { types = null, after, ...filter } = parseInput(eventsQuery, query);
+  const lastEventId = headers['last-event-id'];
+  const given = typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : after;
+  const start = given ?? (await eventCursor(services, actor));
+  const events = await followEvents(services, actor, types, { ...filter, after: start });
+  const opening = `retry: ${RECONNECT_MS}\nid: ${start === 'start' ? cursorOf(actor, 0n) : start}\n\n`;
+  const headersOfStream = {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+  };
+  return new Answer(200, headersOfStream, eventStream(request, opening, events));
+}
+
+/** Pulls events as fast as they are read, and no faster: a slow reader is caught up from the database. */
+function eventStream(
+  { services, actor, reauthenticate, stopping }: RestRequest,
+  opening: string,
+  events: AsyncIterableIterator<LogEvent>,
+): Readable {
+  let isPulling = false;
+  let isOver = false;
+  const push = (text: string | null) => {
+    if (isOver) return;
+    isOver = text === null;
+    stream.push(text);
+  };
+  const end = () => push(null);
+  const frame = (event: LogEvent) =>
+    `id: ${cursorOf(actor, event.sequence)}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event, services))}\n\n`;
+  const stream = new Readable({
+    async read() {
+      if (isPulling) return;
+      isPulling = true;
+      try {
+        const { done, value } = await events.next();
+        await reauthenticate();
+        isPulling = false;
+        push(done ? null : frame(value));
+      } catch {
+        end();
+      }
+    },
+    destroy(error, done) {
+      isOver = true;
+      clearInterval(keepAlive);
+      stopping.removeEventListener('abort', end);
+      void events.return?.();
+      done(error);
+    },
+  });
+  const keepAlive = setInterval(() => {
+    reauthenticate().then(() => push(':\n\n'), end);
+  }, KEEP_ALIVE_MS);
+  stopping.addEventListener('abort', end);
+  push(opening);
+  return stream;
+}
+
+function eventJson(event: LogEvent, services: Context) {
+  const { threadId, messageId, workflowConversationId, type } = event;
+  const noun = type.slice(0, type.indexOf('.'));
+  return {
+    sequence: Number(event.sequence),
+    type,
+    occurredAt: event.occurredAt.toISOString(),
+    workflowId: event.workflowId,
+    participantId: event.participantId,
+    threadId: threadId && encodeId('thread', threadId),
+    messageId: messageId && encodeId('message', messageId),
+    workflowConversationId,
+    data: event.data,
+    ...(noun === 'message' && { message: event.message && messageJson(event.message, services) }),
+    ...(noun === 'thread' && { thread: event.thread ? threadJson(event.thread) : lastOf(event) }),
+    ...(workflowConversationId !== null && {
+      workflowConversation:
+        event.workflowConversation && workflowConversationJson(event.workflowConversation),
+    }),
+  };
+}
+
+/** The thread as it was when it was deleted, which its last event tells. */
+function lastOf({ type, tenantId, threadId, workflowId, participantId, data }: LogEvent) {
+  if (type !== 'thread.deleted' || !threadId || !workflowId || !participantId) return null;
+  const { status, metadata, createdAt, updatedAt } = data as Record<'createdAt' | 'updatedAt', string> &
+    Pick<Thread, 'status' | 'metadata'>;
+  const times = { createdAt: new Date(createdAt), updatedAt: new Date(updatedAt) };
+  return threadJson({ id: threadId, tenantId, workflowId, participantId, status, metadata, ...times });
+}
