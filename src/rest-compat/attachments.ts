@@ -8,13 +8,15 @@ import { type AttachmentFile, getAttachment, readAttachment } from '../services/
 import { parseInput } from '../services/input.js';
 import { wholeNumber } from '../services/threads.js';
 import { Answer } from './answers.js';
-import type { RestRequest, UnauthenticatedRequest } from './routes.js';
+import type { RestRequest, UnauthenticatedRequest } from './route.js';
 
 /** What a signed link carries. */
 export const signedLink = z.object({
-  tenant: z.string().max(63),
-  expires: wholeNumber(0, Number.MAX_SAFE_INTEGER),
-  signature: z.string().max(128),
+  tenant: z.string().max(63).meta({ description: 'Of a signed link: the tenant.' }),
+  expires: wholeNumber(0, Number.MAX_SAFE_INTEGER).meta({
+    description: 'Of a signed link: when it expires, in seconds since 1970.',
+  }),
+  signature: z.string().max(128).meta({ description: 'Of a signed link: its signature.' }),
 });
 
 /**
@@ -61,6 +63,8 @@ const headersOf = ({ filename, sha256 }: AttachmentFile) => ({
   'content-disposition': contentDisposition(filename, { fallback: filename.replace(/[^\x20-\x7e]/g, '?') }),
   'content-security-policy': "default-src 'none'; sandbox",
   'x-content-type-options': 'nosniff',
+  // A signed link may be shown by the page of a dashboard that lives elsewhere.
+  'cross-origin-resource-policy': 'cross-origin',
 });
 
 /** The one range that is asked for, its end left out; null for the whole file, as for several ranges. */

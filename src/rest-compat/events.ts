@@ -13,7 +13,8 @@ import {
 import { listOfSome, parseInput } from '../services/input.js';
 import type { Thread } from '../services/threads.js';
 import { Answer } from './answers.js';
-import type { RestRequest } from './routes.js';
+import type { RestRequest } from './route.js';
+import type { logEvent } from './schemas.js';
 import { messageJson, threadJson, workflowConversationJson } from './shapes.js';
 
 /** A comment now and then keeps proxies from closing a quiet stream, and finds out whether the key is still good. */
@@ -23,14 +24,24 @@ const RECONNECT_MS = 2_000;
 
 /** Query parameters of the event stream. */
 export const eventsQuery = z.object({
-  after: z.string().optional(),
+  after: z
+    .string()
+    .meta({
+      description:
+        'A cursor: everything since then first. `start`: since the oldest event that is kept. Without it from now on.',
+    })
+    .optional(),
   types: z
     .string()
     .transform((names) => names.split(','))
     .pipe(listOfSome<EventType>(eventTypes, 'must name at least one type'))
+    .meta({
+      description: 'Only events of these types, separated by commas.',
+      examples: ['message.created,thread.updated'],
+    })
     .optional(),
-  threadId: z.string().optional(),
-  workflowId: z.string().optional(),
+  threadId: z.string().meta({ description: 'Only events of this thread.' }).optional(),
+  workflowId: z.string().meta({ description: 'Only events of this workflow.' }).optional(),
 });
 
 /**
@@ -42,9 +53,9 @@ export async function getEvents(request: RestRequest): Promise<Answer> {
   const { services, actor, headers, query } = request;
   const { types = null, after, ...filter } = parseInput(eventsQuery, query);
   const lastEventId = headers['last-event-id'];
-  const given = typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : after;
+  const [given, field] = lastEventId ? [String(lastEventId), 'Last-Event-ID'] : [after, 'after'];
   const start = given ?? (await eventCursor(services, actor));
-  const events = await followEvents(services, actor, types, { ...filter, after: start });
+  const events = await followEvents(services, actor, types, { ...filter, after: start }, field);
   const opening = `retry: ${RECONNECT_MS}\nid: ${start === 'start' ? cursorOf(actor, 0n) : start}\n\n`;
   const headersOfStream = {
     'content-type': 'text/event-stream; charset=utf-8',
@@ -99,7 +110,7 @@ function eventStream(
   return stream;
 }
 
-function eventJson(event: LogEvent, services: Context) {
+function eventJson(event: LogEvent, services: Context): z.input<typeof logEvent> {
   const { threadId, messageId, workflowConversationId, type } = event;
   const noun = type.slice(0, type.indexOf('.'));
   return {
@@ -111,7 +122,7 @@ function eventJson(event: LogEvent, services: Context) {
     threadId: threadId && encodeId('thread', threadId),
     messageId: messageId && encodeId('message', messageId),
     workflowConversationId,
-    data: event.data,
+    data: event.data as Record<string, unknown> | null,
     ...(noun === 'message' && { message: event.message && messageJson(event.message, services) }),
     ...(noun === 'thread' && { thread: event.thread ? threadJson(event.thread) : lastOf(event) }),
     ...(workflowConversationId !== null && {

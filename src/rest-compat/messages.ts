@@ -3,7 +3,7 @@ import { getMessageWithLogs, listMessagesByPosition } from '../services/message-
 import { updateMessageStatus } from '../services/message-status.js';
 import { receiveInbound, sendOutbound } from '../services/messages.js';
 import { sendEventCursor } from './event-cursor.js';
-import type { RestRequest } from './routes.js';
+import type { RestRequest } from './route.js';
 import { messageJson, storedMessageJson } from './shapes.js';
 
 export async function postInbound(request: RestRequest) {
@@ -30,9 +30,7 @@ export async function getMessageRoute(request: RestRequest) {
 }
 
 export async function putMessageStatus({ services, actor, params, body }: RestRequest) {
-  const messageId = params.messageId ?? '';
-  await updateMessageStatus(services, actor, messageId, body);
-  return messageJson(await getMessageWithLogs(services, actor, messageId), services);
+  return messageJson(await updateMessageStatus(services, actor, params.messageId ?? '', body), services);
 }
 
 /** The key may come as a header or as a member of the body; both must not differ. */

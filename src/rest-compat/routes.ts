@@ -1,8 +1,10 @@
-import type { Actor } from '../services/actor.js';
-import type { Context } from '../services/context.js';
-import type { Answer } from './answers.js';
-import { actorOfLink, getAttachmentRoute } from './attachments.js';
-import { getEvents } from './events.js';
+import { messagesByNumber, messagesByPosition } from '../services/message-pages.js';
+import { messageStatusUpdate } from '../services/message-status.js';
+import { inboundInput, outboundInput } from '../services/messages.js';
+import { threadsByNumber, threadUpdate } from '../services/threads.js';
+import { webhookInput } from '../services/webhooks.js';
+import { actorOfLink, getAttachmentRoute, signedLink } from './attachments.js';
+import { eventsQuery, getEvents } from './events.js';
 import {
   getMessageRoute,
   listThreadMessages,
@@ -10,59 +12,208 @@ import {
   postOutbound,
   putMessageStatus,
 } from './messages.js';
-import { deleteThreadRoute, getThreadRoute, getThreads, putThread } from './threads.js';
+import type { RestRoute } from './route.js';
+import * as schemas from './schemas.js';
+import { deleteQuery, deleteThreadRoute, getThreadRoute, getThreads, putThread } from './threads.js';
 import { deleteWebhookRoute, getWebhookRoute, getWebhooks, postWebhook } from './webhooks.js';
-
-/** A request before it is known who sent it. */
-export interface UnauthenticatedRequest {
-  readonly services: Context;
-  readonly params: Readonly<Record<string, string>>;
-  readonly query: Readonly<Record<string, unknown>>;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-}
-
-/** What a route sees of a request. */
-export interface RestRequest extends UnauthenticatedRequest {
-  readonly actor: Actor;
-  readonly body: unknown;
-  readonly setHeader: (name: string, value: string) => void;
-  /** Looks at the credential again, for answers that go on for long. It throws when it is no longer good. */
-  readonly reauthenticate: () => Promise<unknown>;
-  /** Aborted when the server is to stop: answers without an end come to theirs. */
-  readonly stopping: AbortSignal;
-}
-
-export interface RestRoute {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  readonly path: string;
-  /** Answers with the JSON of a 200, or with an `Answer`; the services check the scope. */
-  readonly handle: (request: RestRequest) => Promise<object | Answer>;
-  /** Who sends a request that carries another proof than a key; null when it carries none. */
-  readonly actorWithoutKey?: (request: UnauthenticatedRequest) => Actor | null;
-}
 
 const BASE = '/api/agent/conversations';
 
+const cursor = { answer: ['X-Event-Cursor'] } as const;
+const idempotent = { request: ['Idempotency-Key'] } as const;
+
 /** The documented routes ("APIs" of the conversations document), as the design's section 5 completes them. */
 export const restRoutes: readonly RestRoute[] = [
-  { method: 'GET', path: `${BASE}/threads`, handle: getThreads },
-  { method: 'GET', path: `${BASE}/threads/:threadId`, handle: getThreadRoute },
-  { method: 'PUT', path: `${BASE}/threads/:threadId`, handle: putThread },
-  { method: 'DELETE', path: `${BASE}/threads/:threadId`, handle: deleteThreadRoute },
-  { method: 'GET', path: `${BASE}/threads/:threadId/messages`, handle: listThreadMessages },
-  { method: 'GET', path: `${BASE}/messages/:messageId`, handle: getMessageRoute },
-  { method: 'PUT', path: `${BASE}/messages/:messageId/status`, handle: putMessageStatus },
+  {
+    method: 'POST',
+    path: `${BASE}/inbound`,
+    scope: 'conversations:write',
+    tag: 'Messages',
+    operationId: 'receiveInboundMessage',
+    summary: 'Hand in a message of a participant',
+    description:
+      'Creates the thread if needed, stores the message, and signals the workflow. A 200 means that it is committed.',
+    body: inboundInput,
+    answer: schemas.storedMessage,
+    headers: idempotent,
+    errors: [409, 413],
+    handle: postInbound,
+  },
+  {
+    method: 'POST',
+    path: `${BASE}/outbound`,
+    scope: 'conversations:write',
+    tag: 'Messages',
+    operationId: 'sendOutboundMessage',
+    summary: 'Send a message of a workflow',
+    description: 'Stores the message and hands it to the webhooks. A 200 means that it is committed.',
+    body: outboundInput,
+    answer: schemas.storedMessage,
+    headers: idempotent,
+    errors: [404, 409, 413],
+    handle: postOutbound,
+  },
+  {
+    method: 'GET',
+    path: `${BASE}/messages/:messageId`,
+    scope: 'conversations:read',
+    tag: 'Messages',
+    operationId: 'getMessage',
+    summary: 'Get a message with its log',
+    answer: schemas.message,
+    headers: cursor,
+    errors: [404],
+    handle: getMessageRoute,
+  },
+  {
+    method: 'PUT',
+    path: `${BASE}/messages/:messageId/status`,
+    scope: 'conversations:write',
+    tag: 'Messages',
+    operationId: 'updateMessageStatus',
+    summary: 'Say what became of a message',
+    description: 'A repeated or backward move changes nothing and answers with the message as it is.',
+    body: messageStatusUpdate,
+    answer: schemas.message,
+    errors: [404, 413],
+    handle: putMessageStatus,
+  },
+  {
+    method: 'GET',
+    path: `${BASE}/threads`,
+    scope: 'conversations:read',
+    tag: 'Threads',
+    operationId: 'listThreads',
+    summary: 'List threads',
+    description: 'The last changed first. Filters are combined with "and".',
+    query: threadsByNumber,
+    answer: schemas.threadPage,
+    headers: cursor,
+    handle: getThreads,
+  },
+  {
+    method: 'GET',
+    path: `${BASE}/threads/:threadId`,
+    scope: 'conversations:read',
+    tag: 'Threads',
+    operationId: 'getThread',
+    summary: 'Get a thread with its messages',
+    query: messagesByNumber,
+    answer: schemas.threadWithMessages,
+    headers: cursor,
+    errors: [404],
+    handle: getThreadRoute,
+  },
+  {
+    method: 'PUT',
+    path: `${BASE}/threads/:threadId`,
+    scope: 'conversations:write',
+    tag: 'Threads',
+    operationId: 'updateThread',
+    summary: 'Change the status or the metadata of a thread',
+    body: threadUpdate,
+    answer: schemas.thread,
+    errors: [404, 413],
+    handle: putThread,
+  },
+  {
+    method: 'DELETE',
+    path: `${BASE}/threads/:threadId`,
+    scope: 'conversations:write',
+    tag: 'Threads',
+    operationId: 'deleteThread',
+    summary: 'Archive a thread, or delete it for good',
+    query: deleteQuery,
+    answer: schemas.archivedOrDeleted,
+    errors: [404],
+    handle: deleteThreadRoute,
+  },
+  {
+    method: 'GET',
+    path: `${BASE}/threads/:threadId/messages`,
+    scope: 'conversations:read',
+    tag: 'Threads',
+    operationId: 'listMessages',
+    summary: 'List the messages of a thread by position',
+    query: messagesByPosition,
+    answer: schemas.messagePage,
+    headers: cursor,
+    errors: [404],
+    handle: listThreadMessages,
+  },
   {
     method: 'GET',
     path: `${BASE}/attachments/:attachmentId`,
+    scope: 'conversations:read',
+    tag: 'Attachments',
+    operationId: 'getAttachment',
+    summary: 'Download an attachment',
+    description:
+      'With a key, or without one by a signed link: the three query parameters together, as signals and webhooks carry them.',
+    query: signedLink,
+    answer: schemas.file,
+    headers: { request: ['Range', 'If-Range', 'If-None-Match'] },
+    errors: [404],
     handle: getAttachmentRoute,
     actorWithoutKey: actorOfLink,
   },
-  { method: 'GET', path: `${BASE}/events`, handle: getEvents },
-  { method: 'POST', path: `${BASE}/inbound`, handle: postInbound },
-  { method: 'POST', path: `${BASE}/outbound`, handle: postOutbound },
-  { method: 'POST', path: `${BASE}/outbound/webhook`, handle: postWebhook },
-  { method: 'GET', path: `${BASE}/outbound/webhook`, handle: getWebhooks },
-  { method: 'GET', path: `${BASE}/outbound/webhook/:id`, handle: getWebhookRoute },
-  { method: 'DELETE', path: `${BASE}/outbound/webhook/:id`, handle: deleteWebhookRoute },
+  {
+    method: 'GET',
+    path: `${BASE}/events`,
+    scope: 'conversations:read',
+    tag: 'Events',
+    operationId: 'followEvents',
+    summary: 'Follow what happens, as server-sent events',
+    description:
+      'The stream goes on until the caller ends it. Each event has its cursor as `id` and its type as `event`; the first one is empty and says where the stream begins.',
+    query: eventsQuery,
+    answer: schemas.eventStream,
+    headers: { request: ['Last-Event-ID'] },
+    handle: getEvents,
+  },
+  {
+    method: 'POST',
+    path: `${BASE}/outbound/webhook`,
+    scope: 'webhooks:manage',
+    tag: 'Webhooks',
+    operationId: 'registerWebhook',
+    summary: 'Register a webhook',
+    description: 'It gets the events that come after this; nothing older.',
+    body: webhookInput,
+    answer: schemas.registeredWebhook,
+    errors: [413],
+    handle: postWebhook,
+  },
+  {
+    method: 'GET',
+    path: `${BASE}/outbound/webhook`,
+    scope: 'webhooks:manage',
+    tag: 'Webhooks',
+    operationId: 'listWebhooks',
+    summary: 'List all webhooks',
+    answer: schemas.webhookList,
+    handle: getWebhooks,
+  },
+  {
+    method: 'GET',
+    path: `${BASE}/outbound/webhook/:id`,
+    scope: 'webhooks:manage',
+    tag: 'Webhooks',
+    operationId: 'getWebhook',
+    summary: 'Get a webhook',
+    answer: schemas.webhook,
+    errors: [404],
+    handle: getWebhookRoute,
+  },
+  {
+    method: 'DELETE',
+    path: `${BASE}/outbound/webhook/:id`,
+    scope: 'webhooks:manage',
+    tag: 'Webhooks',
+    operationId: 'deleteWebhook',
+    summary: 'Delete a webhook with its deliveries',
+    answer: schemas.deletedWebhook,
+    errors: [404],
+    handle: deleteWebhookRoute,
+  },
 ];

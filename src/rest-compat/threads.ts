@@ -6,7 +6,7 @@ import { deleteThread } from '../services/thread-deletion.js';
 import { archiveThread, listThreadsByNumber, updateThread } from '../services/threads.js';
 import { Answer } from './answers.js';
 import { sendEventCursor } from './event-cursor.js';
-import type { RestRequest } from './routes.js';
+import type { RestRequest } from './route.js';
 import { messageJson, threadJson } from './shapes.js';
 
 export async function getThreads(request: RestRequest) {
@@ -44,7 +44,13 @@ export async function putThread({ services, actor, params, body }: RestRequest) 
   return threadJson(await updateThread(services, actor, params.threadId ?? '', body));
 }
 
-const deleteQuery = z.object({ permanent: z.enum(['true', 'false']).default('false') });
+/** Query parameters of the deletion of a thread. */
+export const deleteQuery = z.object({
+  permanent: z.enum(['true', 'false']).default('false').meta({
+    description:
+      '`true` deletes the thread with its messages, logs and attachments; otherwise it is archived.',
+  }),
+});
 
 export async function deleteThreadRoute({ services, actor, params, query }: RestRequest) {
   const { permanent } = parseInput(deleteQuery, query);

@@ -1,6 +1,6 @@
 import { notFound } from '../errors.js';
 import { deleteWebhook, getWebhook, listAllWebhooks, registerWebhook } from '../services/webhooks.js';
-import type { RestRequest } from './routes.js';
+import type { RestRequest } from './route.js';
 import { webhookJson } from './shapes.js';
 
 export async function postWebhook({ services, actor, body }: RestRequest) {
