@@ -1,35 +1,35 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codegen } from '@graphql-codegen/core';
 import * as typescriptPlugin from '@graphql-codegen/typescript';
 import * as resolversPlugin from '@graphql-codegen/typescript-resolvers';
 import { concatAST, parse } from 'graphql';
+import { eventTypes } from '../src/events/append.js';
+import { readSdl } from './sdl.js';
 
 /**
  * Makes of the SDL what the program needs of it: the text itself as a module, so that nothing is read from
  * disk at start, and the types that every resolver is checked against.
  */
-const schemaDir = 'src/schema';
 const outputDir = 'src/generated';
 
-const sources = readdirSync(schemaDir)
-  .filter((file) => file.endsWith('.graphql'))
-  .sort((a, b) => Number(b === 'base.graphql') - Number(a === 'base.graphql') || a.localeCompare(b))
-  .map((file) => readFileSync(join(schemaDir, file), 'utf8'));
+const sources = readSdl();
 
 /** What services give for a type; fields that it lacks have resolvers. */
 const parents = {
   ApiKey: '../services/api-keys.js#ApiKey',
   Tenant: '../services/api-keys.js#Tenant',
   Thread: '../services/threads.js#Thread',
-  Message: '../services/message-pages.js#Message',
-  MessageLog: '../services/message-pages.js#MessageLog',
+  Message: '../services/message-heads.js#MessageHead',
+  MessageLog: '../services/message-heads.js#MessageLog',
   MessagePayload: '../services/messages.js#MessageReference',
+  Event: '../services/events.js#Event',
   MessageEvent: '../events/log.js#LogEvent',
+  ThreadEvent: '../events/log.js#LogEvent',
   WorkflowConversationEvent: '../events/log.js#LogEvent',
   WorkflowConversation: '../services/workflow-conversations.js#WorkflowConversation',
   AgentProduct: '../services/agent-products.js#AgentProduct',
-  AgentProductRun: '../services/agent-product-runs.js#AgentProductRun',
+  AgentProductRun: '../services/agent-product-runs.js#RunHead',
   Webhook: '../services/webhooks.js#Webhook',
   WorkflowHandler: '../services/workflow-handlers.js#WorkflowHandler',
   WebhookDelivery: '../services/deliveries/deliveries.js#Delivery',
@@ -51,7 +51,7 @@ const enums: Record<string, Record<string, string>> = {
       ['MessageLogEvent', 'CREATED', 'SENT', 'DELIVERED', 'READ', 'FAILED'],
       ['WebhookStatus', 'ENABLED', 'PAUSED', 'DISABLED'],
       ['DeliveryStatus', 'PENDING', 'DELIVERED', 'FAILED', 'CANCELLED'],
-      ['WorkflowHandlerKind', 'HTTP'],
+      ['WorkflowHandlerKind', 'HTTP', 'QUEUE'],
       ['OrderDirection', 'ASC', 'DESC'],
       [
         'AgentProductRunStatus',
@@ -68,6 +68,7 @@ const enums: Record<string, Record<string, string>> = {
       Object.fromEntries(values.map((value) => [value, value.toLowerCase()])),
     ]),
   ),
+  EventType: Object.fromEntries(eventTypes.map((type) => [type.replace('.', '_').toUpperCase(), type])),
   ThreadOrderField: { UPDATED_AT: 'updatedAt', CREATED_AT: 'createdAt' },
 };
 

@@ -19,7 +19,7 @@ export interface Connection<Row> {
 }
 
 type Value = Date | string | number;
-type Kind = 'date' | 'uuid' | 'int';
+type Kind = 'date' | 'uuid' | 'int' | 'float';
 
 /** One column of a list's order. The last one of an order is unique within the list. */
 export interface OrderKey {
@@ -89,21 +89,25 @@ export function pageQuery(list: List, page: Page) {
   };
 }
 
-/** Makes the connection of the rows that `pageQuery` brought. */
+/**
+ * Makes the connection of the rows that `pageQuery` brought.
+ * @param size how many of them the page holds, when it must be shorter than was asked for
+ */
 export function toConnection<Row extends object>(
   list: List,
   page: Page,
   rows: readonly Row[],
+  size = page.limit,
 ): Connection<Row> {
-  const hasMore = rows.length > page.limit;
-  const kept = rows.slice(0, page.limit);
+  const hasMore = rows.length > size;
+  const kept = rows.slice(0, size);
   if (page.backward) kept.reverse();
   const edges = kept.map((node) => ({ cursor: encodeCursor(list, node), node }));
   return {
     edges,
     pageInfo: {
-      hasNextPage: page.backward ? page.before !== null : hasMore,
-      hasPreviousPage: page.backward ? hasMore : page.after !== null,
+      hasNextPage: (!page.backward && hasMore) || page.before !== null,
+      hasPreviousPage: (page.backward && hasMore) || page.after !== null,
       startCursor: edges[0]?.cursor ?? null,
       endCursor: edges.at(-1)?.cursor ?? null,
     },
@@ -157,6 +161,7 @@ function fingerprint(list: List): string {
 function parseValue(kind: Kind, value: unknown): Value | null {
   if (kind === 'int')
     return Number.isSafeInteger(value) && Math.abs(value as number) < 2 ** 31 ? (value as number) : null;
+  if (kind === 'float') return Number.isFinite(value) ? (value as number) : null;
   if (typeof value !== 'string') return null;
   if (kind === 'uuid') return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(value) ? value : null;
   // Other years are no ones that the server wrote, and Postgres would not read them.

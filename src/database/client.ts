@@ -1,6 +1,7 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { PrismaClient } from '../generated/prisma/client.js';
+import { endAborted } from './cancellation.js';
 
 /** The typed Prisma client; reads and writes that are not hot go through it directly. */
 export type Database = PrismaClient;
@@ -25,6 +26,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     statement_timeout: STATEMENT_TIMEOUT_MS,
     keepAlive: true,
   });
+  endAborted(pool);
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
     onPoolError: options.onError,

@@ -5,9 +5,11 @@
 export const encodeEventCursor = (tenantId: string, sequence: bigint): string =>
   Buffer.from(`${tenantId}:${sequence}`).toString('base64url');
 
-/** The sequence that a cursor of this tenant stands for, or null for anything else. */
+/** The sequence that a cursor of this tenant stands for, or null for anything else; other spellings of it too. */
 export function decodeEventCursor(tenantId: string, cursor: string): bigint | null {
   if (cursor.length > 128) return null;
   const match = /^([a-z0-9_-]{1,63}):(0|[1-9]\d{0,17})$/.exec(Buffer.from(cursor, 'base64url').toString());
-  return match?.[1] === tenantId && match[2] ? BigInt(match[2]) : null;
+  if (match?.[1] !== tenantId || !match[2]) return null;
+  const sequence = BigInt(match[2]);
+  return encodeEventCursor(tenantId, sequence) === cursor ? sequence : null;
 }

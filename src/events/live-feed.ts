@@ -22,10 +22,13 @@ const POLL_MS = 1_000;
 const EVENTS_A_READ = 500;
 /** A subscriber that lets more than this pile up is dropped from memory and catches up from the database. */
 const MAX_BUFFERED = 500;
+/** The same, in bytes of the contents of messages. */
+const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 
 /** One subscriber's share of what the reader brought. */
 class Inbox {
   #events: LogEvent[] = [];
+  #bytes = 0;
   #wake = () => {};
   /** True once something was dropped: what follows must be read from the database. */
   hasOverflowed = false;
@@ -38,7 +41,9 @@ class Inbox {
 
   put(event: LogEvent): void {
     if (this.hasOverflowed || !matches(this.filter, event)) return;
-    if (this.#events.length < MAX_BUFFERED) this.#events.push(event);
+    this.#bytes += event.message?.contentBytes ?? 0;
+    const isFull = this.#events.length >= MAX_BUFFERED || this.#bytes > MAX_BUFFERED_BYTES;
+    if (!isFull || this.#events.length === 0) this.#events.push(event);
     else {
       this.#events = [];
       this.hasOverflowed = true;
@@ -47,6 +52,7 @@ class Inbox {
   }
 
   take(): LogEvent[] {
+    this.#bytes = 0;
     return this.#events.splice(0);
   }
 
@@ -81,7 +87,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
     log,
     work: async () => {
       const positions = new Map([...channels].map(([tenantId, { position }]) => [tenantId, position]));
-      const events = await readNewEvents(database, positions, EVENTS_A_READ);
+      const { events, hasMore } = await readNewEvents(database, positions, EVENTS_A_READ);
       for (const event of events) {
         const channel = channels.get(event.tenantId);
         // A channel that was closed and opened again meanwhile may already stand further on.
@@ -89,7 +95,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
         channel.position = event.sequence;
         for (const inbox of channel.inboxes) inbox.put(event);
       }
-      return events.length >= EVENTS_A_READ;
+      return hasMore;
     },
   });
 
@@ -118,12 +124,12 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
       try {
         while (position < inbox.openedAt && !signal.aborted) {
           const range = { after: position, upTo: inbox.openedAt };
-          const page = await readEvents(database, tenantId, range, filter, EVENTS_A_READ);
-          for (const event of page) {
+          const { events, hasMore } = await readEvents(database, tenantId, range, filter, EVENTS_A_READ);
+          for (const event of events) {
             yield event;
             position = event.sequence;
           }
-          if (page.length < EVENTS_A_READ) position = inbox.openedAt;
+          if (!hasMore) position = inbox.openedAt;
         }
         while (!signal.aborted) {
           for (const event of inbox.take()) {

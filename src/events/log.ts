@@ -50,17 +50,28 @@ CROSS JOIN LATERAL (
 ) e
 ORDER BY e.tenant_id, e.sequence`;
 
-/** What came after each tenant's position, at most `limit` of each, in order. */
+/** What was read of the log. There may be more than was asked for, or than there was room for. */
+export interface EventRead {
+  readonly events: LogEvent[];
+  readonly hasMore: boolean;
+}
+
+/** What came after each tenant's position, at most `limit` of each, in order; large messages make it less. */
 export async function readNewEvents(
   database: Database,
   positions: ReadonlyMap<string, bigint>,
   limit: number,
-): Promise<LogEvent[]> {
-  if (positions.size === 0) return [];
-  return withObjects(
+): Promise<EventRead> {
+  if (positions.size === 0) return { events: [], hasMore: false };
+  const rows = await runStatement<BareEvent>(
     database,
-    await runStatement(database, READ_NEW, [...positions.keys()], [...positions.values()], limit),
+    READ_NEW,
+    [...positions.keys()],
+    [...positions.values()],
+    limit,
   );
+  const events = await withObjects(database, rows);
+  return { events, hasMore: rows.length >= limit || events.length < rows.length };
 }
 
 const READ_RANGE = `
@@ -75,31 +86,47 @@ WHERE e.tenant_id = $1 AND e.sequence > $2 AND e.sequence <= $3
 ORDER BY e.sequence
 LIMIT $9`;
 
-/** The matching events behind `after` up to and including `upTo`, at most `limit`, in order. */
+/** Behind `after`, up to and including `upTo`. */
+export interface EventRange {
+  readonly after: bigint;
+  readonly upTo: bigint;
+}
+
+/** The matching events of the range, at most `limit`, in order; large messages make it less. */
 export async function readEvents(
   database: Database,
   tenantId: string,
-  range: { after: bigint; upTo: bigint },
+  range: EventRange,
   filter: EventFilter,
   limit: number,
-): Promise<LogEvent[]> {
+): Promise<EventRead> {
+  const rows = await readBareEvents(database, tenantId, range, filter, limit);
+  const events = await withObjects(database, rows);
+  return { events, hasMore: rows.length >= limit || events.length < rows.length };
+}
+
+/** The same without the objects that they are about. */
+export function readBareEvents(
+  database: Database,
+  tenantId: string,
+  range: EventRange,
+  filter: EventFilter,
+  limit: number,
+): Promise<BareEvent[]> {
   const { types = null, threadId = null, workflowId = null, participantId = null } = filter;
   const { workflowConversationId = null } = filter;
-  return withObjects(
+  return runStatement(
     database,
-    await runStatement(
-      database,
-      READ_RANGE,
-      tenantId,
-      range.after,
-      range.upTo,
-      types,
-      threadId,
-      workflowId,
-      participantId,
-      workflowConversationId,
-      limit,
-    ),
+    READ_RANGE,
+    tenantId,
+    range.after,
+    range.upTo,
+    types,
+    threadId,
+    workflowId,
+    participantId,
+    workflowConversationId,
+    limit,
   );
 }
 
@@ -109,18 +136,26 @@ export async function lastSequence(database: Database, tenantId: string): Promis
   return counter?.lastSequence ?? 0n;
 }
 
-type BareEvent = Omit<LogEvent, 'message' | 'thread' | 'workflowConversation'>;
+/** An entry of the log as it is kept. */
+export type BareEvent = Omit<LogEvent, 'message' | 'thread' | 'workflowConversation'>;
 
-/** Loads what the events are about: one statement per kind of object, for all of them. */
+/** What the contents of the messages of one read may come to. */
+const MAX_BYTES_A_READ = 8 * 1024 * 1024;
+
+/**
+ * Loads what the events are about, all objects of a kind together. Contents come last, because they may be large:
+ * those that there is no room for are left to the next read, with their events.
+ */
 async function withObjects(database: Database, events: readonly BareEvent[]): Promise<LogEvent[]> {
   const messages = idsByTenant(events, ({ messageId }) => messageId);
   const threads = idsByTenant(events, ({ type, threadId }) => (type.startsWith('thread.') ? threadId : null));
   const conversations = idsByTenant(events, ({ workflowConversationId }) => workflowConversationId);
-  const [messageRows, threadRows, conversationRows] = await Promise.all([
+  const [heads, threadRows, conversationRows] = await Promise.all([
     messages.length === 0
       ? []
       : database.message.findMany({
           where: { OR: messages },
+          omit: { content: true },
           include: { logs: { orderBy: { id: 'asc' } } },
         }),
     threads.length === 0 ? [] : database.thread.findMany({ where: { OR: threads } }),
@@ -128,15 +163,39 @@ async function withObjects(database: Database, events: readonly BareEvent[]): Pr
       ? []
       : database.workflowConversation.findMany({ where: { OR: conversations } }),
   ]);
-  const messageById = new Map(messageRows.map((row) => [row.id, row]));
+  const headById = new Map(heads.map((row) => [row.id, row]));
+  const fitting = eventsThatFit(events, ({ messageId }) => headById.get(messageId ?? '')?.contentBytes ?? 0);
+  const wanted = idsByTenant(fitting, ({ messageId }) => (headById.has(messageId ?? '') ? messageId : null));
+  const contents =
+    wanted.length === 0
+      ? []
+      : await database.message.findMany({ where: { OR: wanted }, select: { id: true, content: true } });
+  const messageById = new Map(
+    contents.flatMap(({ id, content }) => {
+      const head = headById.get(id);
+      return head ? [[id, { ...head, content }] as const] : [];
+    }),
+  );
   const threadById = new Map(threadRows.map((row) => [row.id, row]));
   const conversationById = new Map(conversationRows.map((row) => [row.id, row]));
-  return events.map((event) => ({
+  return fitting.map((event) => ({
     ...event,
     message: messageById.get(event.messageId ?? '') ?? null,
     thread: event.type.startsWith('thread.') ? (threadById.get(event.threadId ?? '') ?? null) : null,
     workflowConversation: conversationById.get(event.workflowConversationId ?? 0) ?? null,
   }));
+}
+
+/** The events from the first one of each tenant on that there is room for; each tenant has an equal share of it. */
+function eventsThatFit(events: readonly BareEvent[], bytesOf: (event: BareEvent) => number): BareEvent[] {
+  const share = MAX_BYTES_A_READ / new Set(events.map(({ tenantId }) => tenantId)).size;
+  const used = new Map<string, number>();
+  return events.filter((event) => {
+    const before = used.get(event.tenantId);
+    const bytes = (before ?? 0) + bytesOf(event);
+    used.set(event.tenantId, bytes);
+    return before === undefined || bytes <= share;
+  });
 }
 
 function idsByTenant<Id>(events: readonly BareEvent[], idOf: (event: BareEvent) => Id | null) {

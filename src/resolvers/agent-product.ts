@@ -41,6 +41,10 @@ export const agentProduct: Resolvers = {
       workflowId === null ? null : loaders.conversation.load(workflowId),
     agentProduct: ({ agentProductId }, _, { loaders }) =>
       agentProductId === null ? null : loaders.product.load(agentProductId),
+    inputData: async ({ id, inputData }, _, { loaders }) =>
+      inputData === undefined ? (await loaders.runData.load(id)).inputData : inputData,
+    outputData: async ({ id, outputData }, _, { loaders }) =>
+      outputData === undefined ? (await loaders.runData.load(id)).outputData : outputData,
     durationMs: ({ durationMs }) => (durationMs === null ? null : Number(durationMs)),
   },
 };

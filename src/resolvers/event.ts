@@ -1,41 +1,87 @@
 import { encodeEventCursor } from '../events/cursor.js';
-import type { LogEvent } from '../events/log.js';
+import type { BareEvent, LogEvent } from '../events/log.js';
 import type { Resolvers } from '../generated/resolvers.js';
-import { eventCursor, followEvents } from '../services/events.js';
+import { encodeId } from '../ids.js';
+import { type EventType, eventCursor, followEvents, listEvents } from '../services/events.js';
+import type { GraphQLContext } from './context.js';
 import { present } from './message.js';
+
+/** Where an event stands in the log. */
+const place = {
+  sequence: ({ sequence }: BareEvent) => Number(sequence),
+  cursor: ({ tenantId, sequence }: BareEvent) => encodeEventCursor(tenantId, sequence),
+};
 
 export const event: Resolvers = {
   Query: {
     eventCursor: (_, __, { services, actor }) => eventCursor(services, actor),
+    events: (_, { filter, ...page }, { services, actor }) =>
+      listEvents(services, actor, { ...filter, ...page }),
   },
   Subscription: {
     messageAdded: {
-      subscribe: async (_, input, { services, actor }) => {
-        const events = await followEvents(services, actor, ['message.created'], input);
-        return only(events, ({ message }) => message !== null);
-      },
+      subscribe: (_, input, context) =>
+        follow(context, ['message.created'], input, ({ message }) => message !== null),
+      resolve: (payload: LogEvent) => payload,
+    },
+    messageUpdated: {
+      subscribe: (_, input, context) =>
+        follow(context, ['message.updated'], input, ({ message }) => message !== null),
+      resolve: (payload: LogEvent) => payload,
+    },
+    threadUpdated: {
+      subscribe: (_, input, context) =>
+        follow(context, ['thread.created', 'thread.updated'], input, ({ thread }) => thread !== null),
       resolve: (payload: LogEvent) => payload,
     },
     workflowConversationUpdated: {
-      subscribe: async (_, { id, after }, { services, actor }) => {
-        const types = ['conversation.created', 'conversation.updated', 'conversation.connected'] as const;
-        const events = await followEvents(services, actor, types, { workflowConversationId: id, after });
-        return only(events, ({ workflowConversation }) => workflowConversation !== null);
-      },
+      subscribe: (_, { id, after }, context) =>
+        follow(
+          context,
+          ['conversation.created', 'conversation.updated', 'conversation.connected'],
+          { workflowConversationId: id, after },
+          ({ workflowConversation }) => workflowConversation !== null,
+        ),
+      resolve: (payload: LogEvent) => payload,
+    },
+    events: {
+      subscribe: (_, { filter, after }, { services, actor }) =>
+        followEvents(services, actor, null, { ...filter, after }),
       resolve: (payload: LogEvent) => payload,
     },
   },
-  MessageEvent: {
-    sequence: ({ sequence }) => Number(sequence),
-    cursor: ({ tenantId, sequence }) => encodeEventCursor(tenantId, sequence),
-    message: ({ message }) => present(message),
+  Event: {
+    ...place,
+    threadId: ({ threadId }) => threadId && encodeId('thread', threadId),
+    messageId: ({ messageId }) => messageId && encodeId('message', messageId),
+    // What a subscription brings has its objects; of a page they are loaded, as far as they are asked for.
+    thread: (event, _, { loaders }) =>
+      event.thread ?? (event.threadId ? loaders.thread.load(event.threadId) : null),
+    message: (event, _, { loaders }) =>
+      event.message ?? (event.messageId ? loaders.message.load(event.messageId) : null),
+    workflowConversation: (event, _, { loaders }) =>
+      event.workflowConversation ??
+      (event.workflowConversationId === null
+        ? null
+        : loaders.conversation.load(event.workflowConversationId)),
   },
+  MessageEvent: { ...place, message: ({ message }) => present(message) },
+  ThreadEvent: { ...place, thread: ({ thread }) => present(thread) },
   WorkflowConversationEvent: {
-    sequence: ({ sequence }) => Number(sequence),
-    cursor: ({ tenantId, sequence }) => encodeEventCursor(tenantId, sequence),
+    ...place,
     workflowConversation: ({ workflowConversation }) => present(workflowConversation),
   },
 };
+
+/** The events of these types whose object is still there. */
+async function follow(
+  { services, actor }: GraphQLContext,
+  types: readonly EventType[],
+  input: object,
+  isThere: (event: LogEvent) => boolean,
+): Promise<AsyncIterableIterator<LogEvent>> {
+  return only(await followEvents(services, actor, types, input), isThere);
+}
 
 /** The items of an iterator that a condition holds for; unlike a generator it can be returned while it waits. */
 function only<T>(

@@ -3,85 +3,84 @@ import type { Connection, PageRequest } from '../pagination.js';
 import type { Actor } from '../services/actor.js';
 import { firstRunsOfConversations } from '../services/agent-product-runs.js';
 import type { Context } from '../services/context.js';
+import { firstDeliveriesOfWebhooks } from '../services/deliveries/deliveries.js';
+import { contentsOfMessages, createAnswerBudget, dataOfRuns } from '../services/large-values.js';
 import {
   attemptsOfDeliveries,
   conversationsByIds,
   conversationsOfWorkflows,
   deliveriesOfMessages,
-  lastMessages,
   logsOfMessages,
-  messagesByIds,
   productsByIds,
   threadsByIds,
   webhooksByIds,
 } from '../services/lookups.js';
-import type { Message } from '../services/message-pages.js';
-import { firstThreadsOfWorkflows, type Thread } from '../services/threads.js';
-
-/** A page without a cursor of a list that hangs on a parent. */
-interface NestedPage<Parent> {
-  readonly parent: Parent;
-  readonly request: PageRequest;
-}
+import { firstMessagesOfThreads, lastMessages, messagesByIds } from '../services/message-heads.js';
+import { firstThreadsOfWorkflows } from '../services/threads.js';
+import { unreadCounts } from '../services/unread.js';
 
 /** Collects the lookups of one operation, so that a list of any length costs one statement per field. */
 export function createLoaders(context: Context, actor: Actor) {
-  const load =
-    <Key, Value>(find: (context: Context, actor: Actor, keys: readonly Key[]) => Promise<Value[]>) =>
-    (keys: readonly Key[]) =>
-      find(context, actor, keys);
+  const budget = createAnswerBudget();
 
-  /** Pages are read together when they are asked for with the same arguments, as those of one field are. */
-  const nested = <Parent extends string | number, Row>(
+  /** One lookup for all keys that are asked for at the same time. */
+  const byKey = <Key, Value>(
+    find: (context: Context, actor: Actor, keys: readonly Key[]) => Promise<(Value | Error)[]>,
+  ) => new DataLoader<Key, Value>((keys) => find(context, actor, keys));
+
+  /** The same for rows, whose ids tell whether they are the same. */
+  const byRow = <Row extends { readonly id: string }, Value>(
+    find: (context: Context, actor: Actor, rows: readonly Row[]) => Promise<(Value | Error)[]>,
+  ) =>
+    new DataLoader<Row, Value, string>((rows) => find(context, actor, rows), { cacheKeyFn: ({ id }) => id });
+
+  /** Pages of lists that hang on parents: one lookup for those with the same arguments, as those of one field are. */
+  const byParent = <Parent, Args extends PageRequest, Row>(
     find: (
       context: Context,
       actor: Actor,
       parents: readonly Parent[],
-      request: PageRequest,
+      args: Args,
     ) => Promise<Connection<Row>[]>,
-  ) =>
-    new DataLoader<NestedPage<Parent>, Connection<Row>, string>(
-      async (keys) => {
-        const pages = new Map<string, Connection<Row>>();
-        for (const [sizes, group] of groupBySizes(keys)) {
-          const parents = [...new Set(group.map(({ parent }) => parent))];
-          const found = await find(context, actor, parents, group[0]?.request ?? {});
-          parents.forEach((parent, index) => {
-            const page = found[index];
-            if (page) pages.set(`${sizes}/${parent}`, page);
-          });
-        }
-        return keys.map(
-          (key) => pages.get(`${sizesOf(key)}/${key.parent}`) ?? new Error('A page was not read'),
-        );
+  ) => {
+    const loaders = new Map<string, DataLoader<Parent, Connection<Row>>>();
+    return {
+      load(parent: Parent, args: Args): Promise<Connection<Row>> {
+        const key = JSON.stringify(args);
+        const loader = loaders.get(key) ?? byKey((context, actor, keys) => find(context, actor, keys, args));
+        loaders.set(key, loader);
+        return loader.load(parent);
       },
-      { cacheKeyFn: (key) => `${sizesOf(key)}/${key.parent}` },
-    );
+      clearAll: () => loaders.clear(),
+    };
+  };
 
   return {
-    thread: new DataLoader(load(threadsByIds)),
-    message: new DataLoader(load(messagesByIds)),
-    webhook: new DataLoader(load(webhooksByIds)),
-    conversation: new DataLoader(load(conversationsByIds)),
-    conversationOfWorkflow: new DataLoader(load(conversationsOfWorkflows)),
-    product: new DataLoader(load(productsByIds)),
-    threadsOfWorkflow: nested(firstThreadsOfWorkflows),
-    runsOfConversation: nested(firstRunsOfConversations),
-    lastMessage: new DataLoader<Thread, Message | null, string>(load(lastMessages), {
-      cacheKeyFn: ({ id }) => id,
-    }),
-    logs: new DataLoader(load(logsOfMessages)),
-    deliveries: new DataLoader(load(deliveriesOfMessages)),
-    attempts: new DataLoader(load(attemptsOfDeliveries)),
+    thread: byKey(threadsByIds),
+    message: byKey(messagesByIds),
+    webhook: byKey(webhooksByIds),
+    conversation: byKey(conversationsByIds),
+    conversationOfWorkflow: byKey(conversationsOfWorkflows),
+    product: byKey(productsByIds),
+    threadsOfWorkflow: byParent(firstThreadsOfWorkflows),
+    runsOfConversation: byParent(firstRunsOfConversations),
+    messagesOfThread: byParent(firstMessagesOfThreads),
+    deliveriesOfWebhook: byParent(firstDeliveriesOfWebhooks),
+    lastMessage: byRow(lastMessages),
+    unreadCount: byRow(unreadCounts),
+    content: byRow<Parameters<typeof contentsOfMessages>[2][number], unknown>((context, actor, messages) =>
+      contentsOfMessages(context, actor, messages, budget),
+    ),
+    runData: byKey((context, actor, ids: readonly number[]) => dataOfRuns(context, actor, ids, budget)),
+    logs: byKey(logsOfMessages),
+    deliveries: byKey(deliveriesOfMessages),
+    attempts: byKey(attemptsOfDeliveries),
   };
 }
 
-const sizesOf = ({ request }: NestedPage<unknown>) => `${request.first ?? ''}:${request.last ?? ''}`;
-
-function groupBySizes<Parent>(keys: readonly NestedPage<Parent>[]): Map<string, NestedPage<Parent>[]> {
-  const groups = new Map<string, NestedPage<Parent>[]>();
-  for (const key of keys) groups.set(sizesOf(key), [...(groups.get(sizesOf(key)) ?? []), key]);
-  return groups;
-}
-
 export type Loaders = ReturnType<typeof createLoaders>;
+
+/** What was loaded before a change must not be shown as what is there after it. */
+export function forgetAll(loaders: Loaders): void {
+  for (const loader of Object.values(loaders)) loader.clearAll();
+}

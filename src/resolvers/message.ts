@@ -2,13 +2,18 @@ import type { Resolvers } from '../generated/resolvers.js';
 import { encodeId } from '../ids.js';
 import { requireScope } from '../services/actor.js';
 import { showContent } from '../services/attachments.js';
-import { getMessage } from '../services/message-pages.js';
+import { getMessage } from '../services/message-heads.js';
 import { updateMessageStatus } from '../services/message-status.js';
 import { receiveInbound, sendOutbound } from '../services/messages.js';
+import { searchMessages } from '../services/search.js';
 
 export const message: Resolvers = {
   Query: {
     message: (_, { id }, { services, actor }) => getMessage(services, actor, id),
+    searchMessages: async (_, { query, workflowId, ...page }, { services, actor }) => {
+      const { edges, pageInfo } = await searchMessages(services, actor, { query, workflowId }, page);
+      return { edges: edges.map((edge) => ({ ...edge, rank: edge.node.rank })), pageInfo };
+    },
   },
   Mutation: {
     receiveInboundMessage: (_, { input }, { services, actor }) => receiveInbound(services, actor, input),
@@ -25,9 +30,12 @@ export const message: Resolvers = {
   Message: {
     id: ({ id }) => encodeId('message', id),
     threadId: ({ threadId }) => encodeId('thread', threadId),
-    content: (message, _, { services }) => showContent(message, services.attachmentLinks.url),
+    content: async (message, _, { services, loaders }) => {
+      const content = message.content ?? (await loaders.content.load(message));
+      return showContent({ channel: message.channel, content }, services.attachmentLinks.url);
+    },
     thread: async ({ threadId }, _, { loaders }) => present(await loaders.thread.load(threadId)),
-    logs: ({ id }, _, { loaders }) => loaders.logs.load(id),
+    logs: ({ id, logs }, _, { loaders }) => (logs ? [...logs] : loaders.logs.load(id)),
     signal: async ({ id }, _, { actor, loaders }) => {
       requireScope(actor, 'workflows:manage');
       return (await loaders.deliveries.load(id)).find(({ kind }) => kind === 'signal') ?? null;

@@ -2,7 +2,7 @@ import type { Resolvers, ResolversTypes } from '../generated/resolvers.js';
 import { type Noun, nounOf } from '../ids.js';
 import { getApiKey } from '../services/api-keys.js';
 import { getDelivery, getSignal } from '../services/deliveries/deliveries.js';
-import { getMessage } from '../services/message-pages.js';
+import { getMessage } from '../services/message-heads.js';
 import { getThread } from '../services/threads.js';
 import { getWebhook } from '../services/webhooks.js';
 import { getWorkflowHandler } from '../services/workflow-handlers.js';

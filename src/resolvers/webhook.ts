@@ -2,6 +2,14 @@ import type { Resolvers } from '../generated/resolvers.js';
 import { encodeId } from '../ids.js';
 import { requireScope } from '../services/actor.js';
 import { getDelivery, listDeliveries } from '../services/deliveries/deliveries.js';
+import { retryDelivery } from '../services/deliveries/resend.js';
+import {
+  pauseWebhook,
+  recoverWebhook,
+  resumeWebhook,
+  rotateWebhookSecret,
+  sendTestWebhook,
+} from '../services/webhook-actions.js';
 import {
   deleteWebhook,
   getWebhook,
@@ -10,6 +18,7 @@ import {
   updateWebhook,
 } from '../services/webhooks.js';
 import { present } from './message.js';
+import { hasCursor } from './pages.js';
 
 export const webhook: Resolvers = {
   Query: {
@@ -22,14 +31,33 @@ export const webhook: Resolvers = {
     updateWebhook: async (_, { input: { id, ...update } }, { services, actor }) => ({
       webhook: await updateWebhook(services, actor, id, update),
     }),
+    pauseWebhook: async (_, { input }, { services, actor }) => ({
+      webhook: await pauseWebhook(services, actor, input.id),
+    }),
+    resumeWebhook: async (_, { input }, { services, actor }) => ({
+      webhook: await resumeWebhook(services, actor, input.id),
+    }),
+    rotateWebhookSecret: (_, { input: { id, ...rotation } }, { services, actor }) =>
+      rotateWebhookSecret(services, actor, id, rotation),
+    sendTestWebhook: async (_, { input }, { services, actor }) => ({
+      delivery: await sendTestWebhook(services, actor, input.id),
+    }),
+    retryDelivery: async (_, { input }, { services, actor }) => ({
+      delivery: await retryDelivery(services, actor, input.id),
+    }),
+    recoverWebhook: async (_, { input: { id, ...recovery } }, { services, actor }) => ({
+      recovered: await recoverWebhook(services, actor, id, recovery),
+    }),
     deleteWebhook: async (_, { input }, { services, actor }) => ({
       deletedId: await deleteWebhook(services, actor, input.id),
     }),
   },
   Webhook: {
     id: ({ id }) => encodeId('webhook', id),
-    deliveries: ({ id }, { status, ...page }, { services, actor }) =>
-      listDeliveries(services, actor, id, status ?? null, page),
+    deliveries: ({ id }, { status, ...page }, { services, actor, loaders }) =>
+      hasCursor(page)
+        ? listDeliveries(services, actor, id, status ?? null, page)
+        : loaders.deliveriesOfWebhook.load(id, { ...page, status: status ?? null }),
   },
   WebhookDelivery: {
     id: ({ id }) => encodeId('delivery', id),
@@ -49,7 +77,12 @@ export const webhook: Resolvers = {
   },
 };
 
-/** While a delivery is claimed its due time is the end of the lease, which is nobody's business. */
+/**
+ * While a delivery is claimed its due time is the end of the lease, which is nobody's business. One that is due is
+ * tried as soon as its turn comes: now, at the earliest.
+ */
 export function nextAttemptAt(delivery: { status: string; leaseToken: string | null; dueAt: Date | null }) {
-  return delivery.status === 'pending' && delivery.leaseToken === null ? delivery.dueAt : null;
+  const { status, leaseToken, dueAt } = delivery;
+  if (status !== 'pending' || leaseToken !== null || dueAt === null) return null;
+  return new Date(Math.max(dueAt.getTime(), Date.now()));
 }

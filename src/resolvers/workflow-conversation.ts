@@ -1,7 +1,6 @@
 import type { Resolvers } from '../generated/resolvers.js';
-import type { PageRequest } from '../pagination.js';
 import { listAgentProductRuns } from '../services/agent-product-runs.js';
-import { listThreads } from '../services/threads.js';
+import { listThreadsOfWorkflow } from '../services/threads.js';
 import {
   connectToWorkflowConversation,
   createWorkflowConversation,
@@ -10,6 +9,7 @@ import {
   listWorkflowConversations,
   updateWorkflowConversation,
 } from '../services/workflow-conversations.js';
+import { hasCursor } from './pages.js';
 
 export const workflowConversation: Resolvers = {
   Query: {
@@ -37,16 +37,13 @@ export const workflowConversation: Resolvers = {
     agentProductRuns: ({ id }, page, { services, actor, loaders }) =>
       hasCursor(page)
         ? listAgentProductRuns(services, actor, id, page)
-        : loaders.runsOfConversation.load({ parent: id, request: page }),
+        : loaders.runsOfConversation.load(id, page),
     threads: ({ workflowId }, page, { services, actor, loaders }) =>
       hasCursor(page)
-        ? listThreads(services, actor, { filter: { workflowId } }, page)
-        : loaders.threadsOfWorkflow.load({ parent: workflowId, request: page }),
+        ? listThreadsOfWorkflow(services, actor, workflowId, page)
+        : loaders.threadsOfWorkflow.load(workflowId, page),
   },
   Thread: {
     workflowConversation: ({ workflowId }, _, { loaders }) => loaders.conversationOfWorkflow.load(workflowId),
   },
 };
-
-/** A page behind a cursor belongs to one parent only, so it is not read together with others. */
-const hasCursor = ({ after, before }: PageRequest) => after != null || before != null;

@@ -12,15 +12,21 @@ import { newestByCreation, readPage } from './pages.js';
 
 export type { AgentProductRun } from '../generated/prisma/client.js';
 
+/** A run as lists read it: what it was given and made may be large, and is read when it is asked for. */
+export type RunHead = Omit<AgentProductRun, 'inputData' | 'outputData'> &
+  Partial<Pick<AgentProductRun, 'inputData' | 'outputData'>>;
+
+const withoutData = { omit: { inputData: true, outputData: true } } as const;
+
 const MAX_DATA_BYTES = 1_048_576;
 const FOREIGN_KEY_VIOLATION = '23503';
 
 const runData = jsonObject(MAX_DATA_BYTES);
 
-const COLUMNS = `id, tenant_id AS "tenantId", workflow_id AS "workflowId", agent_product_id AS "agentProductId",
-  status::text AS status, input_data AS "inputData", output_data AS "outputData", start_time AS "startTime",
-  end_time AS "endTime", duration_ms AS "durationMs", error_message AS "errorMessage", created_at AS "createdAt",
-  updated_at AS "updatedAt"`;
+const HEAD_COLUMNS = `id, tenant_id AS "tenantId", workflow_id AS "workflowId", agent_product_id AS "agentProductId",
+  status::text AS status, start_time AS "startTime", end_time AS "endTime", duration_ms AS "durationMs",
+  error_message AS "errorMessage", created_at AS "createdAt", updated_at AS "updatedAt"`;
+const COLUMNS = `${HEAD_COLUMNS}, input_data AS "inputData", output_data AS "outputData"`;
 
 const APPEND_RUN_UPDATED = `
 new_event AS (
@@ -85,13 +91,16 @@ export async function getAgentProductRun(
   context: Context,
   actor: Actor,
   id: number,
-): Promise<AgentProductRun | null> {
+): Promise<RunHead | null> {
   requireScope(actor, 'conversations:read');
   return findRun(context, actor, id);
 }
 
 const findRun = (context: Context, actor: Actor, id: number) =>
-  context.database.agentProductRun.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } });
+  context.database.agentProductRun.findUnique({
+    where: { tenantId_id: { tenantId: actor.tenantId, id } },
+    ...withoutData,
+  });
 
 type Status = AgentProductRun['status'];
 
@@ -185,6 +194,7 @@ export async function listAgentProductRuns(
     context.database.agentProductRun.findMany({
       where: { tenantId: actor.tenantId, workflowId: conversationId, ...where },
       ...query,
+      ...withoutData,
     }),
   );
 }
@@ -197,11 +207,12 @@ export function firstRunsOfConversations(
   request: PageRequest,
 ) {
   requireScope(actor, 'conversations:read');
-  return readNestedPages<AgentProductRun>(
+  return readNestedPages<RunHead>(
     context.database,
     actor.tenantId,
     {
       table: 'agent_product_runs',
+      columns: HEAD_COLUMNS,
       parent: { column: 'workflow_id', type: 'int' },
       orderBy: [
         { column: 'created_at', direction: 'DESC' },

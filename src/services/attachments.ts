@@ -34,6 +34,7 @@ const base64 = z
     description:
       'The bytes of the file in base64: the standard or the URL-safe alphabet, padded or not. Stored beside the message and never shown again in it.',
     contentEncoding: 'base64',
+    pattern: '^[A-Za-z0-9_+/-]*={0,2}$',
     examples: ['base64-encoded-data'],
   });
 

@@ -21,9 +21,11 @@ const email = z
   })
   .meta({ id: 'EmailContentInput', description: 'What an email is made of: at least a subject or a body.' });
 
-const words = z
-  .object({ body: z.string().optional().meta({ description: 'The text. Required.' }) })
-  .meta({ id: 'TextContent', description: 'What a message of the channel `chat` or `sms` is made of.' });
+const words = z.object({ body: z.string().optional().meta({ description: 'The text.' }) }).meta({
+  id: 'TextContent',
+  description: 'What a message of the channel `chat` or `sms` is made of.',
+  required: ['body'],
+});
 
 const call = z
   .object({

@@ -1,15 +1,25 @@
 import { z } from 'zod';
 import { invalidRequest } from '../errors.js';
-import type { EventType } from '../events/append.js';
+import { type EventType, eventTypes } from '../events/append.js';
 import { decodeEventCursor, encodeEventCursor } from '../events/cursor.js';
-import { type LogEvent, lastSequence } from '../events/log.js';
+import {
+  type BareEvent,
+  type EventFilter,
+  type LogEvent,
+  lastSequence,
+  readBareEvents,
+} from '../events/log.js';
 import { decodeId } from '../ids.js';
+import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { parseInput, text } from './input.js';
+import { listOfSome, parseInput, text } from './input.js';
 
 export { type EventType, eventTypes } from '../events/append.js';
-export type { LogEvent } from '../events/log.js';
+export type { BareEvent, LogEvent } from '../events/log.js';
+
+/** An event, with its objects where they are loaded already. */
+export type Event = BareEvent & Partial<Pick<LogEvent, 'message' | 'thread' | 'workflowConversation'>>;
 
 /** The place behind an event in the tenant's log; 0 is its beginning. */
 export const cursorOf = (actor: Actor, sequence: bigint): string =>
@@ -21,7 +31,8 @@ export async function eventCursor(context: Context, actor: Actor): Promise<strin
   return cursorOf(actor, await lastSequence(context.database, actor.tenantId));
 }
 
-const subscription = z.object({
+const filterInput = z.object({
+  types: listOfSome<EventType>(eventTypes, 'must name at least one type').nullish(),
   threadId: z.string().nullish(),
   workflowId: text(0, 128).nullish(),
   participantId: text(0, 128).nullish(),
@@ -32,10 +43,56 @@ const subscription = z.object({
 /** A UUID that no thread has: a malformed id follows a thread that does not exist. */
 const NO_THREAD = '00000000-0000-0000-0000-000000000000';
 
+const toFilter = (given: Omit<z.output<typeof filterInput>, 'after'>): EventFilter => ({
+  types: given.types ?? undefined,
+  threadId: given.threadId == null ? undefined : (decodeId('thread', given.threadId) ?? NO_THREAD),
+  workflowId: given.workflowId ?? undefined,
+  participantId: given.participantId ?? undefined,
+  workflowConversationId: given.workflowConversationId ?? undefined,
+});
+
+/** How far one page looks for events that match. */
+const MAX_EXAMINED = 10_000n;
+
+const pageInput = filterInput.extend({
+  first: z
+    .int32()
+    .refine((size) => size >= 1 && size <= MAX_PAGE_SIZE, `must be from 1 to ${MAX_PAGE_SIZE}`)
+    .nullish(),
+});
+
+/** A part of the log. It may be short or empty while there is more: where few events match, it looks only so far. */
+export interface EventPage {
+  readonly events: BareEvent[];
+  /** Where to go on reading, or from where to follow. */
+  readonly nextCursor: string;
+  readonly hasMore: boolean;
+}
+
+/**
+ * The tenant's log behind `after`, from the oldest retained event on without it.
+ * @throws ParleyError `invalid_request` also when `after` is not a cursor of this tenant's log
+ */
+export async function listEvents(context: Context, actor: Actor, input: unknown): Promise<EventPage> {
+  requireScope(actor, 'conversations:read');
+  const { database } = context;
+  const { after, first, ...filter } = parseInput(pageInput, input);
+  const start = (await position(context, actor, after ?? 'start', 'after')) ?? 0n;
+  const end = await lastSequence(database, actor.tenantId);
+  const upTo = end - start > MAX_EXAMINED ? start + MAX_EXAMINED : end;
+  const size = first ?? DEFAULT_PAGE_SIZE;
+  const range = { after: start, upTo };
+  const found = await readBareEvents(database, actor.tenantId, range, toFilter(filter), size + 1);
+  const events = found.slice(0, size);
+  const last = found.length > size ? (events.at(-1)?.sequence ?? upTo) : upTo;
+  return { events, nextCursor: cursorOf(actor, last), hasMore: last < end };
+}
+
 /**
  * Follows the tenant's log: with `after` everything since that cursor first (`start`: since the oldest retained
  * event), then live; without it from now on.
- * @param types null for all
+ * @param types of the events that are followed; null for those that the input names, or all
+ * @param cursorField what the caller knows `after` by
  * @throws ParleyError `invalid_request` when `after` is not a cursor of this tenant's log
  */
 export async function followEvents(
@@ -43,27 +100,29 @@ export async function followEvents(
   actor: Actor,
   types: readonly EventType[] | null,
   input: unknown,
+  cursorField = 'after',
 ): Promise<AsyncIterableIterator<LogEvent>> {
   requireScope(actor, 'conversations:read');
-  const { after, threadId, workflowId, participantId, workflowConversationId } = parseInput(
-    subscription,
-    input,
+  const { after, ...filter } = parseInput(filterInput, input);
+  const start = await position(context, actor, after ?? null, cursorField);
+  return context.liveFeed.subscribe(
+    actor.tenantId,
+    start,
+    toFilter({ ...filter, types: types ? [...types] : filter.types }),
   );
-  return context.liveFeed.subscribe(actor.tenantId, await position(context, actor, after ?? null), {
-    types: types ?? undefined,
-    threadId: threadId == null ? undefined : (decodeId('thread', threadId) ?? NO_THREAD),
-    workflowId: workflowId ?? undefined,
-    participantId: participantId ?? undefined,
-    workflowConversationId: workflowConversationId ?? undefined,
-  });
 }
 
-async function position(context: Context, actor: Actor, after: string | null): Promise<bigint | null> {
+async function position(
+  context: Context,
+  actor: Actor,
+  after: string | null,
+  field: string,
+): Promise<bigint | null> {
   if (after === null) return null;
   if (after === 'start') return 0n;
   const sequence = decodeEventCursor(actor.tenantId, after);
   if (sequence === null || sequence > (await lastSequence(context.database, actor.tenantId))) {
-    throw invalidRequest([{ field: 'after', issue: 'is not a cursor of this log' }]);
+    throw invalidRequest([{ field, issue: 'is not a cursor of this log' }]);
   }
   return sequence;
 }

@@ -4,6 +4,8 @@ import type { Actor } from './actor.js';
 
 /** The deepest nesting of a JSON value that is stored. */
 const MAX_JSON_DEPTH = 64;
+/** How many members and items a JSON value has at most, all levels together: each is work that others wait for. */
+const MAX_JSON_VALUES = 200_000;
 /** More faults of one value are not looked for: an answer must not outgrow the request that it is about. */
 const MAX_FAULTS_OF_A_VALUE = 20;
 
@@ -166,12 +168,14 @@ const levelOf = (value: object): Level => {
 };
 
 /**
- * Why a JSON value cannot be stored: too deep, text that Postgres refuses, a number without a finite value.
+ * Why a JSON value cannot be stored: too deep, too many values, text that Postgres refuses, a number without a
+ * finite value.
  * It remembers nothing but the way down, because a body may hold millions of values.
  */
 function storageFaults(root: object): Fault[] {
   const faults: Fault[] = [];
   const way = [levelOf(root)];
+  let values = 0;
   const path = () => way.map(({ keys, next }) => (keys ? (keys[next - 1] ?? '') : next - 1));
   for (let level = way.at(-1); level && faults.length < MAX_FAULTS_OF_A_VALUE; level = way.at(-1)) {
     if (level.next >= level.length) {
@@ -180,6 +184,9 @@ function storageFaults(root: object): Fault[] {
     }
     const key = level.keys ? (level.keys[level.next] ?? '') : level.next;
     level.next++;
+    if (++values > MAX_JSON_VALUES) {
+      return [{ path: [], message: `must not have more than ${MAX_JSON_VALUES} members and items` }];
+    }
     const keyFault = typeof key === 'string' ? textFault(key) : null;
     if (keyFault) faults.push({ path: path().slice(0, -1), message: `has a member whose name ${keyFault}` });
     const value = level.value[key];

@@ -2,7 +2,6 @@ import type {
   AgentProduct,
   Delivery,
   DeliveryAttempt,
-  Message,
   MessageLog,
   Thread,
   Webhook,
@@ -20,13 +19,6 @@ export async function threadsByIds(context: Context, actor: Actor, ids: readonly
     where: { tenantId: actor.tenantId, id: { in: [...ids] } },
   });
   return inOrder<Thread>(ids, rows);
-}
-
-export async function messagesByIds(context: Context, actor: Actor, ids: readonly string[]) {
-  const rows = await context.database.message.findMany({
-    where: { tenantId: actor.tenantId, id: { in: [...ids] } },
-  });
-  return inOrder<Message>(ids, rows);
 }
 
 export async function webhooksByIds(context: Context, actor: Actor, ids: readonly string[]) {
@@ -61,22 +53,6 @@ export async function conversationsOfWorkflows(
   });
   const byWorkflow = new Map(rows.map((row) => [row.workflowId, row]));
   return workflowIds.map((workflowId) => byWorkflow.get(workflowId) ?? null);
-}
-
-/** The newest message of each thread. */
-export async function lastMessages(
-  context: Context,
-  actor: Actor,
-  threads: readonly Pick<Thread, 'id' | 'lastPosition'>[],
-): Promise<(Message | null)[]> {
-  const rows = await context.database.message.findMany({
-    where: {
-      tenantId: actor.tenantId,
-      OR: threads.map(({ id, lastPosition }) => ({ threadId: id, position: lastPosition })),
-    },
-  });
-  const byThread = new Map(rows.map((row) => [row.threadId, row]));
-  return threads.map(({ id }) => byThread.get(id) ?? null);
 }
 
 /** The log of each message, oldest entry first. */

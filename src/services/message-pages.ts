@@ -3,11 +3,9 @@ import { runStatement } from '../database/client.js';
 import { notFound } from '../errors.js';
 import type { Message, MessageLog, Thread } from '../generated/prisma/client.js';
 import { decodeId } from '../ids.js';
-import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { parseInput } from './input.js';
-import { readPage } from './pages.js';
 import { getThread, wholeNumber } from './threads.js';
 
 export type { Message, MessageLog } from '../generated/prisma/client.js';
@@ -17,16 +15,8 @@ export type MessageWithLogs = Message & { readonly logs: readonly MessageLog[] }
 /** What is read of a thread in one go, counted in bytes of content: a thread may hold far more than the memory. */
 const MAX_BYTES_AT_ONCE = 8 * 1024 * 1024;
 
-const withLogs = { logs: { orderBy: { id: 'asc' } } } as const;
-
-/** The message, or null when it is absent or another tenant's. */
-export async function getMessage(context: Context, actor: Actor, messageId: string): Promise<Message | null> {
-  requireScope(actor, 'conversations:read');
-  const id = decodeId('message', messageId);
-  return id
-    ? context.database.message.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } })
-    : null;
-}
+/** What a query includes to read the log with the message. */
+export const withLogs = { logs: { orderBy: { id: 'asc' } } } as const;
 
 /**
  * The message with its log.
@@ -47,27 +37,6 @@ export async function getMessageWithLogs(
     }));
   if (!message) throw notFound('Message');
   return message;
-}
-
-/** The messages of a thread by position ascending, as a Relay connection. */
-export async function listMessages(
-  context: Context,
-  actor: Actor,
-  thread: Pick<Thread, 'tenantId' | 'id'>,
-  direction: Message['direction'] | null,
-  page: PageRequest,
-) {
-  requireScope(actor, 'conversations:read');
-  const list = {
-    name: `${actor.tenantId}/threads/${thread.id}/messages/${direction ?? ''}`,
-    order: [{ field: 'position', kind: 'int', direction: 'asc' }],
-  } as const;
-  return readPage(list, page, ({ where, ...query }) =>
-    context.database.message.findMany({
-      where: { tenantId: actor.tenantId, threadId: thread.id, ...(direction && { direction }), ...where },
-      ...query,
-    }),
-  );
 }
 
 /** Query parameters of the documented thread route. */
@@ -100,9 +69,10 @@ async function* readBatches(
 ): AsyncGenerator<MessageWithLogs[], void> {
   for (let position = after; position + 1 < before; ) {
     const batch = await readRange(context, thread, { after: position, before }, before - position, 'ASC');
-    yield batch;
     const last = batch.at(-1);
+    // They are gone when the thread was deleted meanwhile.
     if (!last) return;
+    yield batch;
     position = last.position;
   }
 }

@@ -2,11 +2,11 @@ import { z } from 'zod';
 import { runStatement } from '../database/client.js';
 import { notFound } from '../errors.js';
 import { APPEND_EVENTS } from '../events/append.js';
-import type { Message } from '../generated/prisma/client.js';
 import { decodeId } from '../ids.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { parseInput } from './input.js';
+import { type MessageWithLogs, withLogs } from './message-pages.js';
 import { metadata } from './threads.js';
 
 /**
@@ -68,7 +68,7 @@ export const messageStatusUpdate = z
 
 /**
  * Records what an adapter learnt of a message: delivered, read or failed. A repeated or backward move changes
- * nothing and answers with the message as it is.
+ * nothing and answers with the message as it is, with its log.
  * @throws ParleyError `not_found`, `invalid_request`
  */
 export async function updateMessageStatus(
@@ -76,7 +76,7 @@ export async function updateMessageStatus(
   actor: Actor,
   messageId: string,
   input: unknown,
-): Promise<Message> {
+): Promise<MessageWithLogs> {
   requireScope(actor, 'conversations:write');
   const { status, details } = parseInput(messageStatusUpdate, input);
   const id = decodeId('message', messageId);
@@ -90,7 +90,10 @@ export async function updateMessageStatus(
     status,
     details ? JSON.stringify(details) : null,
   );
-  const message = await context.database.message.findUnique({ where: { tenantId_id: { tenantId, id } } });
+  const message = await context.database.message.findUnique({
+    where: { tenantId_id: { tenantId, id } },
+    include: withLogs,
+  });
   if (!message) throw notFound('Message');
   context.hints.ring();
   return message;

@@ -1,14 +1,20 @@
 import { type Database, runStatement } from '../database/client.js';
-import { invalidRequest } from '../errors.js';
-import { type Connection, type List, type PageRequest, parsePage, toConnection } from '../pagination.js';
+import { type Connection, type List, type PageRequest, toConnection } from '../pagination.js';
+import { type Fit, parseRequest } from './pages.js';
 
 /** A list that hangs on a parent, such as the messages of a thread. Names are of this program, never a caller's. */
-export interface NestedList {
+export interface NestedList<Row> {
   readonly table: string;
+  /** What is read of a row, in the words of SQL; everything by default. */
+  readonly columns?: string;
   /** The column that holds the parent, and its type. */
   readonly parent: { readonly column: string; readonly type: 'text' | 'uuid' | 'int' };
   /** The columns of the list's order, in the words of SQL. */
   readonly orderBy: readonly { readonly column: string; readonly direction: 'ASC' | 'DESC' }[];
+  /** A column that must have a value, and its type; null takes every row. */
+  readonly filter?: { readonly column: string; readonly type: string; readonly value: string | null };
+  /** For rows that may be large. */
+  readonly fit?: Fit<Row>;
 }
 
 const opposite = { ASC: 'DESC', DESC: 'ASC' } as const;
@@ -21,33 +27,39 @@ const opposite = { ASC: 'DESC', DESC: 'ASC' } as const;
 export async function readNestedPages<Row extends object>(
   database: Database,
   tenantId: string,
-  nested: NestedList,
+  nested: NestedList<Row>,
   parents: readonly { readonly key: string | number; readonly list: List }[],
   request: PageRequest,
 ): Promise<Connection<Row>[]> {
   const [any] = parents;
   if (!any) return [];
-  const parsed = parsePage(any.list, request);
-  if ('faults' in parsed) throw invalidRequest(parsed.faults);
-  const { page } = parsed;
-  const { table, parent, orderBy } = nested;
+  const page = parseRequest(any.list, request);
+  const { table, columns = '*', parent, orderBy, filter } = nested;
   const order = orderBy.map(
     ({ column, direction }) => `${column} ${page.backward ? opposite[direction] : direction}`,
   );
+  const isFiltered = filter !== undefined && filter.value !== null;
   const rows = await runStatement<Record<string, unknown>>(
     database,
     `SELECT p.key AS parent_key, row.*
      FROM unnest($2::${parent.type}[]) AS p (key)
      CROSS JOIN LATERAL (
-       SELECT * FROM ${table} WHERE tenant_id = $1 AND ${parent.column} = p.key ORDER BY ${order.join(', ')} LIMIT $3
+       SELECT ${columns} FROM ${table}
+       WHERE tenant_id = $1 AND ${parent.column} = p.key
+         ${isFiltered ? `AND ${filter.column} = $4::${filter.type}` : ''}
+       ORDER BY ${order.join(', ')}
+       LIMIT $3
      ) AS row`,
     tenantId,
     parents.map(({ key }) => key),
     page.limit + 1,
+    ...(isFiltered ? [filter.value] : []),
   );
   const groups = new Map<unknown, Row[]>(parents.map(({ key }) => [key, []]));
   for (const { parent_key, ...row } of rows) groups.get(parent_key)?.push(inCamelCase(row) as Row);
-  return parents.map(({ key, list }) => toConnection(list, page, groups.get(key) ?? []));
+  const pages = parents.map(({ key }) => groups.get(key) ?? []);
+  const sizes = nested.fit?.(pages.map((found) => found.slice(0, page.limit)));
+  return parents.map(({ list }, index) => toConnection(list, page, pages[index] ?? [], sizes?.[index]));
 }
 
 /** Column names as Prisma has them: `created_at` is `createdAt`. */

@@ -48,6 +48,8 @@ export interface ThreadOrder {
   readonly direction: 'asc' | 'desc';
 }
 
+const latestFirst: ThreadOrder = { field: 'updatedAt', direction: 'desc' };
+
 /** Threads by keyset, latest `updatedAt` first unless an order is given, ties by id. Filters are ANDed. */
 export async function listThreads(
   context: Context,
@@ -57,7 +59,22 @@ export async function listThreads(
 ) {
   requireScope(actor, 'conversations:read');
   const filter = parseInput(threadFilter, input.filter);
-  const list = threadList(actor, input.orderBy ?? { field: 'updatedAt', direction: 'desc' });
+  return readThreads(
+    context,
+    actor,
+    threadList(actor, 'threads', input.orderBy ?? latestFirst),
+    filter,
+    page,
+  );
+}
+
+function readThreads(
+  context: Context,
+  actor: Actor,
+  list: List,
+  filter: Partial<ThreadFilter>,
+  page: PageRequest,
+) {
   return readPage(list, page, ({ where, ...query }) =>
     context.database.thread.findMany({
       where: { ...threadWhere(actor, filter), ...where },
@@ -66,23 +83,37 @@ export async function listThreads(
   );
 }
 
-function threadList(actor: Actor, { field, direction }: ThreadOrder): List {
+function threadList(actor: Actor, name: string, { field, direction }: ThreadOrder): List {
   const order: OrderKey[] = [
     { field, kind: 'date', direction },
     { field: 'id', kind: 'uuid', direction },
   ];
-  return { name: `${actor.tenantId}/threads`, order };
+  return { name: `${actor.tenantId}/${name}`, order };
+}
+
+/** A list of its own for each workflow, so that a cursor of one asks nothing of the others it is asked beside. */
+const listOfWorkflow = (actor: Actor, workflowId: string) =>
+  threadList(actor, `workflows/${workflowId}/threads`, latestFirst);
+
+/** The threads of a workflow, latest `updatedAt` first. */
+export async function listThreadsOfWorkflow(
+  context: Context,
+  actor: Actor,
+  workflowId: string,
+  page: PageRequest,
+) {
+  requireScope(actor, 'conversations:read');
+  return readThreads(context, actor, listOfWorkflow(actor, workflowId), { workflowId }, page);
 }
 
 /** The threads of many workflows: for each the first page by `updatedAt`, in one statement. */
-export function firstThreadsOfWorkflows(
+export async function firstThreadsOfWorkflows(
   context: Context,
   actor: Actor,
   workflowIds: readonly string[],
   request: PageRequest,
 ) {
   requireScope(actor, 'conversations:read');
-  const list = threadList(actor, { field: 'updatedAt', direction: 'desc' });
   return readNestedPages<Thread>(
     context.database,
     actor.tenantId,
@@ -94,7 +125,7 @@ export function firstThreadsOfWorkflows(
         { column: 'id', direction: 'DESC' },
       ],
     },
-    workflowIds.map((key) => ({ key, list })),
+    workflowIds.map((key) => ({ key, list: listOfWorkflow(actor, key) })),
     request,
   );
 }

@@ -10,6 +10,7 @@ import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { type Check, jsonObject, listOfSome, parseInput, tenantFault, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
+import { webhookSecretContext } from './webhook-secrets.js';
 
 export type { Webhook } from '../generated/prisma/client.js';
 
@@ -80,15 +81,24 @@ export const webhookInput = z
       .max(10_000, 'must be at most 10000')
       .meta({ description: 'The most requests that it is to get in a second.' })
       .nullish(),
-    headers: headers.meta({ description: 'Further headers of every request, by name.' }).nullish(),
+    headers: headers
+      .meta({
+        description: 'Further headers of every request, by name.',
+        additionalProperties: { type: 'string' },
+      })
+      .nullish(),
   })
   .meta({ id: 'WebhookInput', description: 'A URL and the events that it is to get.' });
 
 const REGISTER_WEBHOOK = `
-INSERT INTO webhook (tenant_id, id, url, events, description, ordered, rate_per_second, headers, sealed_secret,
-                     after_sequence)
-SELECT $1, $2::uuid, $3, $4::text[], $5, $6, $7::int, $8::jsonb, $9,
-       (SELECT last_sequence FROM tenant_counter WHERE tenant_id = $1)`;
+WITH registered AS (
+  INSERT INTO webhook (tenant_id, id, url, events, description, ordered, rate_per_second, headers, sealed_secret,
+                       after_sequence)
+  SELECT $1, $2::uuid, $3, $4::text[], $5, $6, $7::int, $8::jsonb, $9,
+         (SELECT last_sequence FROM tenant_counter WHERE tenant_id = $1)
+  RETURNING tenant_id, id
+)
+INSERT INTO webhook_health (tenant_id, webhook_id) SELECT tenant_id, id FROM registered`;
 
 /**
  * Registers a webhook. It gets the events that come after this; nothing older.
@@ -122,9 +132,6 @@ export async function registerWebhook(
   });
   return { webhook, secret: given.secret ? null : signingSecret };
 }
-
-/** What a webhook's stored secret is bound to, so that it opens for no other row. */
-export const webhookSecretContext = (id: string) => `webhook:${id}`;
 
 /** The webhook, or null when it is absent or another tenant's. */
 export async function getWebhook(context: Context, actor: Actor, webhookId: string): Promise<Webhook | null> {
@@ -175,9 +182,18 @@ export async function updateWebhook(
     ),
   );
   const { tenantId, id } = webhook;
+  if (given.url != null && given.url !== webhook.url) await forgetFailures(context, webhook);
   return context.database.webhook.update({
     where: { tenantId_id: { tenantId, id } },
     data: { ...changes, updatedAt: new Date() },
+  });
+}
+
+/** What failed at the old URL says nothing of the new one. */
+async function forgetFailures({ database }: Context, { tenantId, id }: Webhook): Promise<void> {
+  await database.webhookHealth.updateMany({
+    where: { tenantId, webhookId: id },
+    data: { failures: 0, failingSince: null, restingUntil: null },
   });
 }
 
@@ -192,7 +208,10 @@ export async function deleteWebhook(context: Context, actor: Actor, webhookId: s
   const webhook = await getWebhook(context, actor, webhookId);
   if (!webhook) throw notFound('Webhook');
   const { tenantId, id } = webhook;
-  await context.database.webhook.updateMany({ where: { tenantId, id }, data: { status: 'disabled' } });
+  await context.database.webhook.updateMany({
+    where: { tenantId, id },
+    data: { status: 'disabled', disabledReason: 'deleted' },
+  });
   for (;;) {
     const [{ deleted } = { deleted: 0 }] = await runStatement<{ deleted: number }>(
       context.database,

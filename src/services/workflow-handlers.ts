@@ -7,7 +7,8 @@ import { decodeId, newId } from '../ids.js';
 import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
-import { parseInput, text } from './input.js';
+import type { Lane } from './deliveries/dispatch.js';
+import { type Check, parseInput, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 import { secret, targetFault, targetUrl } from './webhooks.js';
 
@@ -18,18 +19,36 @@ export const DEFAULT_WORKFLOW = '*';
 
 const handlerInput = z.object({
   workflowId: text(1, 128),
-  kind: z.literal('http', 'must be HTTP'),
-  url: targetUrl,
+  kind: z.enum(['http', 'queue'], 'must be HTTP or QUEUE'),
+  url: targetUrl.nullish(),
+  queue: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 of A-Z, a-z, 0-9, _ and -')
+    .nullish(),
   secret: secret.nullish(),
   deliverPending: z.boolean().nullish(),
 });
 
+/** What each kind needs, and what would be without effect. */
+const kindFault: Check = (input) => {
+  const isQueue = input.kind === 'queue';
+  const [needed, pointless] = isQueue ? ['queue', ['url', 'secret']] : ['url', ['queue']];
+  return [
+    ...(input[needed] == null
+      ? [{ field: needed, issue: `is required for ${isQueue ? 'QUEUE' : 'HTTP'}` }]
+      : []),
+    ...pointless
+      .filter((field) => input[field] != null)
+      .map((field) => ({ field, issue: `cannot be set for ${isQueue ? 'QUEUE' : 'HTTP'}` })),
+  ];
+};
+
 /** Registering again replaces; the id is a new one, so that an old secret opens nothing. */
 const REPLACE_HANDLER = `
-INSERT INTO workflow_handler AS h (tenant_id, id, workflow_id, kind, url, sealed_secret)
-VALUES ($1, $2::uuid, $3, 'http', $4, $5)
+INSERT INTO workflow_handler AS h (tenant_id, id, workflow_id, kind, url, queue, sealed_secret)
+VALUES ($1, $2::uuid, $3, $4::workflow_handler_kind, $5, $6, $7)
 ON CONFLICT (tenant_id, workflow_id) DO UPDATE
-SET id = excluded.id, kind = excluded.kind, url = excluded.url, queue = NULL,
+SET id = excluded.id, kind = excluded.kind, url = excluded.url, queue = excluded.queue,
     sealed_secret = excluded.sealed_secret, updated_at = now()`;
 
 /** Pending signals that would now go to this handler. */
@@ -41,7 +60,15 @@ AND (workflow_id = $2 OR ($2 = '${DEFAULT_WORKFLOW}' AND workflow_id NOT IN (
 const CANCEL_PENDING = `UPDATE delivery SET status = 'cancelled' WHERE ${PENDING_FOR_HANDLER}`;
 
 /** A signal that is being parked at this moment is missed here, and found by the sweeper. */
-const RELEASE_PARKED = `UPDATE delivery SET due_at = now() WHERE due_at IS NULL AND ${PENDING_FOR_HANDLER}`;
+const RELEASE_PARKED = `
+WITH released AS (
+  UPDATE delivery SET due_at = now() WHERE due_at IS NULL AND ${PENDING_FOR_HANDLER}
+  RETURNING tenant_id, lane_id, workflow_id
+)
+SELECT tenant_id AS "tenantId", lane_id AS "laneId", workflow_id AS "workflowId" FROM released LIMIT $3`;
+
+/** The sweeper rings for the rest. */
+const LANES_RUNG_AT_ONCE = 1_000;
 
 /**
  * Says where the signals of a workflow go; `*` is the tenant's default. Signals that waited for a handler go
@@ -54,17 +81,18 @@ export async function registerWorkflowHandler(
   input: unknown,
 ): Promise<{ workflowHandler: WorkflowHandler; secret: string | null }> {
   requireScope(actor, 'workflows:manage');
-  const given = parseInput(handlerInput, input, targetFault(context));
+  const given = parseInput(handlerInput, input, kindFault, targetFault(context));
+  const { workflowId, kind, url = null, queue = null } = given;
   const { tenantId } = actor;
   const id = newId();
-  const signingSecret = given.secret ?? generateSecret();
-  const sealed = context.secrets.seal(signingSecret, handlerSecretContext(id));
+  const signingSecret = kind === 'http' ? (given.secret ?? generateSecret()) : null;
+  const sealed = signingSecret && context.secrets.seal(signingSecret, handlerSecretContext(id));
   const { database } = context;
-  if (given.deliverPending === false)
-    await runStatement(database, CANCEL_PENDING, tenantId, given.workflowId);
-  await runStatement(database, REPLACE_HANDLER, tenantId, id, given.workflowId, given.url, sealed);
-  await runStatement(database, RELEASE_PARKED, tenantId, given.workflowId);
-  context.hints.ring();
+  if (given.deliverPending === false) await runStatement(database, CANCEL_PENDING, tenantId, workflowId);
+  await runStatement(database, REPLACE_HANDLER, tenantId, id, workflowId, kind, url, queue, sealed);
+  context.ringLanes(
+    await runStatement<Lane>(database, RELEASE_PARKED, tenantId, workflowId, LANES_RUNG_AT_ONCE),
+  );
   const workflowHandler = await database.workflowHandler.findUniqueOrThrow({
     where: { tenantId_id: { tenantId, id } },
   });

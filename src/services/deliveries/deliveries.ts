@@ -3,10 +3,11 @@ import { runStatement } from '../../database/client.js';
 import { conflict, notFound } from '../../errors.js';
 import type { Delivery, Prisma } from '../../generated/prisma/client.js';
 import { decodeId } from '../../ids.js';
-import type { PageRequest } from '../../pagination.js';
+import type { List, PageRequest } from '../../pagination.js';
 import { type Actor, requireScope } from '../actor.js';
 import type { Context } from '../context.js';
 import { parseInput, text } from '../input.js';
+import { readNestedPages } from '../nested-pages.js';
 import { newestFirst, readPage } from '../pages.js';
 
 export type { Delivery, DeliveryAttempt } from '../../generated/prisma/client.js';
@@ -36,10 +37,37 @@ export async function listDeliveries(
   page: PageRequest,
 ) {
   requireScope(actor, 'webhooks:manage');
-  return readDeliveries(context, actor, `webhooks/${webhookId}`, page, {
+  return readDeliveries(context, actor, listOfWebhook(actor, webhookId), page, {
     laneId: webhookId,
     ...(status && { status }),
   });
+}
+
+const listOfWebhook = (actor: Actor, webhookId: string): List => ({
+  name: `${actor.tenantId}/deliveries/webhooks/${webhookId}`,
+  order: newestFirst,
+});
+
+/** What was and will be sent to many webhooks: for each the first (or last) page, in one statement. */
+export async function firstDeliveriesOfWebhooks(
+  context: Context,
+  actor: Actor,
+  webhookIds: readonly string[],
+  { status = null, ...request }: PageRequest & { readonly status?: Delivery['status'] | null | undefined },
+) {
+  requireScope(actor, 'webhooks:manage');
+  return readNestedPages<Delivery>(
+    context.database,
+    actor.tenantId,
+    {
+      table: 'delivery',
+      parent: { column: 'lane_id', type: 'uuid' },
+      orderBy: [{ column: 'id', direction: 'DESC' }],
+      filter: { column: 'status', type: 'delivery_status', value: status },
+    },
+    webhookIds.map((key) => ({ key, list: listOfWebhook(actor, key) })),
+    request,
+  );
 }
 
 const signalFilter = z.object({
@@ -53,7 +81,8 @@ export async function listSignals(context: Context, actor: Actor, input: unknown
   requireScope(actor, 'workflows:manage');
   const filter = parseInput(signalFilter, input);
   const laneId = filter.threadId == null ? undefined : (decodeId('thread', filter.threadId) ?? NO_THREAD);
-  return readDeliveries(context, actor, 'signals', page, {
+  const list = { name: `${actor.tenantId}/deliveries/signals`, order: newestFirst };
+  return readDeliveries(context, actor, list, page, {
     kind: 'signal',
     ...(filter.status && { status: filter.status }),
     ...(filter.workflowId != null && { workflowId: filter.workflowId }),
@@ -67,11 +96,10 @@ const NO_THREAD = '00000000-0000-0000-0000-000000000000';
 function readDeliveries(
   context: Context,
   actor: Actor,
-  name: string,
+  list: List,
   page: PageRequest,
   filter: Prisma.DeliveryWhereInput,
 ) {
-  const list = { name: `${actor.tenantId}/deliveries/${name}`, order: newestFirst };
   return readPage(list, page, ({ where, ...query }) =>
     context.database.delivery.findMany({
       where: { tenantId: actor.tenantId, ...filter, ...where },
@@ -95,5 +123,7 @@ export async function retrySignal(context: Context, actor: Actor, signalId: stri
   if (!signal) throw notFound('Signal');
   const [retried] = await runStatement(context.database, RETRY, actor.tenantId, signal.id);
   if (!retried) throw conflict(`Only a failed signal can be sent again; this one is ${signal.status}`);
+  const { tenantId, laneId, workflowId } = signal;
+  context.ringLanes([{ tenantId, laneId, workflowId }]);
   return (await find(context, actor, 'signal', signal.id)) ?? signal;
 }

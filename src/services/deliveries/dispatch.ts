@@ -4,6 +4,8 @@ import { type Database, runStatement } from '../../database/client.js';
 export interface Lane {
   readonly tenantId: string;
   readonly laneId: string;
+  /** Of a thread: whose signals they are. */
+  readonly workflowId?: string | null | undefined;
 }
 
 const TENANTS_A_STEP = 100;
@@ -79,11 +81,12 @@ written AS (
   WHERE b.message_id IS NULL OR p.id IS NOT NULL
   ORDER BY o.tenant_id, b.sequence
   ON CONFLICT (tenant_id, lane_id, event_sequence) DO NOTHING
-  RETURNING tenant_id, lane_id
+  RETURNING tenant_id, lane_id, CASE WHEN kind = 'signal' THEN workflow_id END AS workflow_id
 )
 SELECT (SELECT count(*)::int FROM batch) AS "eventCount",
-       (SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', tenant_id, 'laneId', lane_id)), '[]')
-        FROM (SELECT DISTINCT tenant_id, lane_id FROM written ORDER BY lane_id) AS lane) AS lanes`;
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+          'tenantId', tenant_id, 'laneId', lane_id, 'workflowId', workflow_id)), '[]')
+        FROM (SELECT DISTINCT tenant_id, lane_id, workflow_id FROM written) AS lane) AS lanes`;
 
 /** Dispatches a step of every tenant that has something new. Answers with the lanes to ring for. */
 export async function dispatchEvents(database: Database): Promise<{ eventCount: number; lanes: Lane[] }> {

@@ -1,6 +1,7 @@
 import type { Database } from '../../database/client.js';
 import type { Hints } from '../../events/hints.js';
 import { MOVE_STATUSES } from '../message-status.js';
+import { type DisabledWebhook, KEEP_HEALTH } from './health.js';
 
 /** What came of one attempt, and what follows from it. */
 export interface Outcome {
@@ -23,6 +24,8 @@ export interface Outcome {
  * Records attempts. A result counts only with the token of the claim that is still current. The messages are
  * locked here, so that the next statement decides on them one transaction after the other; and before the
  * deliveries, as everywhere, because whoever deletes a message gets from it to its deliveries.
+ *
+ * A delivery that had succeeded before it was sent again stays delivered, whatever comes of that.
  */
 const RECORD = `
 WITH input AS (
@@ -41,7 +44,7 @@ locked_message AS (
   FOR NO KEY UPDATE
 ),
 held AS (
-  SELECT d.tenant_id, d.id, d.message_id, d.attempt_count + 1 AS number, i.token, i.status AS outcome,
+  SELECT d.tenant_id, d.id, d.message_id, d.webhook_id, d.attempt_count + 1 AS number, i.token, i.status AS outcome,
          i.due_at AS next_due_at, i.at, i.status_code, i.duration_ms, i.error, i.response_body
   FROM delivery d
   JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id
@@ -51,7 +54,11 @@ held AS (
 ),
 settled AS (
   UPDATE delivery d
-  SET status = h.outcome, attempt_count = h.number, due_at = h.next_due_at,
+  SET status = CASE WHEN h.outcome = 'failed' AND EXISTS (
+                 SELECT 1 FROM delivery_attempt a
+                 WHERE a.tenant_id = h.tenant_id AND a.delivery_id = h.id AND a.error IS NULL
+               ) THEN 'delivered' ELSE h.outcome END,
+      attempt_count = h.number, due_at = h.next_due_at,
       lease_token = CASE WHEN h.outcome = 'pending' THEN NULL ELSE h.token END
   FROM held h
   WHERE d.tenant_id = h.tenant_id AND d.id = h.id
@@ -59,14 +66,16 @@ settled AS (
 attempts AS (
   INSERT INTO delivery_attempt (tenant_id, delivery_id, number, at, status_code, duration_ms, error, response_body)
   SELECT tenant_id, id, number, at, status_code, duration_ms, error, response_body FROM held
-)
-SELECT count(*)::int AS recorded FROM held`;
+),
+${KEEP_HEALTH}
+SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', tenant_id, 'webhookId', id, 'reason', disabled_reason)), '[]') AS disabled
+FROM disabled`;
 
 /**
  * Moves the messages whose fate was decided: the first success of a `message.created` makes it delivered; it is
  * failed when every one of its `message.created` deliveries has finally failed.
  */
-const MOVE = `
+export const MOVE = `
 WITH input AS (
   SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[]) AS i (tenant_id, id, token, details)
 ),
@@ -85,15 +94,18 @@ move AS (
 ${MOVE_STATUSES}
 SELECT count(*)::int AS moved FROM moved`;
 
-/** Records what came of attempts, many in one transaction, and moves the messages' statuses with it. */
+/**
+ * Records what came of attempts, many in one transaction, and moves the messages' statuses with it.
+ * @returns the webhooks that were disabled for it
+ */
 export async function settleDeliveries(
   database: Database,
   hints: Hints,
   outcomes: readonly Outcome[],
-): Promise<void> {
+): Promise<readonly DisabledWebhook[]> {
   const column = <K extends keyof Outcome>(name: K) => outcomes.map((outcome) => outcome[name]);
   const claim = [column('tenantId'), column('deliveryId'), column('leaseToken')] as const;
-  const record = database.$queryRawUnsafe(
+  const record = database.$queryRawUnsafe<{ disabled: DisabledWebhook[] }[]>(
     RECORD,
     ...claim,
     column('status'),
@@ -105,10 +117,10 @@ export async function settleDeliveries(
     column('responseBody'),
   );
   if (outcomes.every(({ status }) => status === 'pending')) {
-    await record;
-    return;
+    return (await record)[0]?.disabled ?? [];
   }
   const details = outcomes.map((outcome) => JSON.stringify(outcome.details));
-  await database.$transaction([record, database.$queryRawUnsafe(MOVE, ...claim, details)]);
+  const [recorded] = await database.$transaction([record, database.$queryRawUnsafe(MOVE, ...claim, details)]);
   hints.ring();
+  return recorded[0]?.disabled ?? [];
 }
