@@ -10,22 +10,27 @@ import { createTargetGuard, type TargetGuard } from './delivery/target-guard.js'
 import { openHints } from './events/hints.js';
 import { startLiveFeed } from './events/live-feed.js';
 import { startHttpServer } from './http/server.js';
+import { startWorkerServer } from './http/worker-server.js';
+import { openDoorbell } from './jobs/doorbell.js';
 import { startJobs } from './jobs/jobs.js';
+import { openQueueBackend } from './jobs/queue-backend.js';
 import type { Log } from './log.js';
+import { openRedis } from './redis.js';
 import { createSecretBox } from './secret-box.js';
 import { bootstrap, generateApiKey } from './services/api-keys.js';
 import { createAttachmentLinks } from './services/attachment-links.js';
 import { createAuthentication } from './services/authentication.js';
 import type { Context } from './services/context.js';
 import { createIngestion } from './services/ingestion/ingestion.js';
+import { createMetrics } from './services/metrics.js';
 import { version } from './version.js';
 
 /** A running Parley. */
 export interface App {
   /** Where it listens: `http://127.0.0.1:4000`. */
   readonly url: string;
-  /** The key that `BOOTSTRAP_API_KEY` or the data directory holds. */
-  readonly apiKey: string;
+  /** The key that `BOOTSTRAP_API_KEY` or the data directory holds; null when there is none of them. */
+  readonly apiKey: string | null;
   readonly services: Context;
   /** Drains and releases everything, in reverse order, within the grace time. Idempotent. */
   close(): Promise<void>;
@@ -81,9 +86,10 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
     const shared = await open(CONNECTIONS.shared, SHARED_LOCK_TIMEOUT_MS);
     const database = await open(CONNECTIONS.patient, PATIENT_LOCK_TIMEOUT_MS);
 
-    const apiKey = config.bootstrapApiKey ?? (await keepInDataDir(config.dataDir, 'api-key', generateApiKey));
-    const { isRevoked } = await bootstrap(database, config.bootstrapTenantId, apiKey);
-    if (isRevoked)
+    const apiKey =
+      config.bootstrapApiKey ??
+      (config.role === 'all' ? await keepInDataDir(config.dataDir, 'api-key', generateApiKey) : null);
+    if (apiKey !== null && (await bootstrap(database, config.bootstrapTenantId, apiKey)).isRevoked)
       log.warn('the bootstrap API key was revoked; start with another BOOTSTRAP_API_KEY to get in again');
     const secretsKey =
       config.secretsKey ??
@@ -96,45 +102,60 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
         allowedCidrs: [...config.allowedTargetCidrs],
         requireHttps: config.requireHttpsTargets,
       });
+    const redis = config.redisUrl
+      ? await acquire(openRedis(config.redisUrl, log), (connection) => connection.close())
+      : null;
+    const queueBackend = await acquire(
+      openQueueBackend({ connectionString, redisUrl: config.redisUrl, log }),
+      (backend) => backend.close(),
+    );
+    const doorbell = openDoorbell(queueBackend, log);
     const hints = await acquire(openHints(connectionString, log), (held) => held.close());
     const liveFeed = await acquire(startLiveFeed(database, hints, log), (feed) => feed.close());
     const ingestion = await acquire(createIngestion(shared, database, hints), (held) => held.drained());
     // With PORT=0 the address is known only when it is listened on.
     let publicUrl = config.publicUrl ?? localUrl(config);
     const attachmentLinks = createAttachmentLinks(secretsKey, () => publicUrl);
+    const metrics = createMetrics(database, log);
     const services: Context = {
       config,
       log,
       database,
       ingestion,
       hints,
+      ringLanes: doorbell.ringSoon,
       liveFeed,
       secrets,
       targets,
       attachmentLinks,
+      metrics,
     };
 
-    const http = await acquire(
-      createHttpClient({
-        guard: targets,
-        deadlineMs: config.deliveryDeadlineMs,
-        userAgent: `Parley/${version}`,
-        connectionsPerOrigin: 256,
-      }),
-      (client) => client.close(),
-    );
-    await acquire(
-      startJobs({ config, log, database, shared, connectionString, hints, secrets, attachmentLinks, http }),
-      (jobs) => jobs.stop(config.shutdownGraceMs / 2),
-    );
+    if (config.role !== 'api') {
+      const http = await acquire(
+        createHttpClient({
+          guard: targets,
+          deadlineMs: config.deliveryDeadlineMs,
+          userAgent: `Parley/${version}`,
+          connectionsPerOrigin: 256,
+        }),
+        (client) => client.close(),
+      );
+      await acquire(startJobs({ ...services, shared, queueBackend, doorbell, http }), (jobs) =>
+        jobs.stop(config.shutdownGraceMs / 2),
+      );
+    }
 
+    const health = {
+      async checkReady() {
+        if (closing) throw new Error('draining');
+        await database.$queryRaw`SELECT 1`;
+      },
+    };
     const server = await acquire(
-      startHttpServer(services, createAuthentication(database, config), {
-        async checkReady() {
-          if (closing) throw new Error('draining');
-          await database.$queryRaw`SELECT 1`;
-        },
-      }),
+      config.role === 'worker'
+        ? startWorkerServer(services, health)
+        : startHttpServer(services, createAuthentication(database, config), health, redis?.redis ?? null),
       (held) => held.close(),
     );
     publicUrl = config.publicUrl ?? localUrl(server.address);

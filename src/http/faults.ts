@@ -3,19 +3,16 @@ import type { Log } from '../log.js';
 
 /** What a framework's error says about the request, in our terms; null for a fault of our own. */
 const frameworkFaults: Record<string, (error: Error) => ParleyError> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: () =>
-    new ParleyError('payload_too_large', 'The request body is too large', [
-      { field: 'body', issue: 'is larger than the server accepts' },
-    ]),
+  FST_ERR_CTP_BODY_TOO_LARGE: () => bodyTooLarge(),
   FST_ERR_CTP_INVALID_MEDIA_TYPE: () => invalidBody('must be sent as application/json'),
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: () => invalidBody('differs in length from its Content-Length'),
   FST_ERR_CTP_INVALID_JSON_BODY: () => invalidBody('is not valid JSON'),
-  FST_ERR_MAX_PARAM_LENGTH: () => new ParleyError('not_found', 'There is nothing at this path'),
-  FST_ERR_BAD_URL: () =>
-    new ParleyError('invalid_request', 'The request was invalid', [
-      { field: 'url', issue: 'is not a valid path' },
-    ]),
 };
+
+export const bodyTooLarge = () =>
+  new ParleyError('payload_too_large', 'The request body is too large', [
+    { field: 'body', issue: 'is larger than the server accepts' },
+  ]);
 
 const invalidBody = (issue: string) =>
   new ParleyError('invalid_request', 'The request was invalid', [{ field: 'body', issue }]);

@@ -1,15 +1,12 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
-import { ParleyError, unauthorized } from '../errors.js';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { unauthorized } from '../errors.js';
 import { Answer } from '../rest-compat/answers.js';
-import type { RestRoute } from '../rest-compat/routes.js';
+import type { RestRoute } from '../rest-compat/route.js';
 import type { Authentication } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
-import { httpStatus, toEnvelope } from './faults.js';
 import { actorOf, authenticateRequest, hasCredential } from './request.js';
 
-const METHODS: HTTPMethods[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
-
-/** Mounts the table of REST routes; a known path with another method is a 405 that says which there are. */
+/** Mounts the table of REST routes. */
 export function mountRest(
   server: FastifyInstance,
   services: Context,
@@ -46,21 +43,12 @@ export function mountRest(
       },
     });
   }
-  for (const path of new Set(routes.map((route) => route.path))) {
-    const allowed = routes.filter((route) => route.path === path).map(({ method }) => method);
-    server.route({
-      method: METHODS.filter((method) => !allowed.includes(method as 'GET')),
-      url: path,
-      handler: (_request, reply) => {
-        const fault = new ParleyError('method_not_allowed', `This path takes ${allowed.join(', ')}`);
-        return reply.code(httpStatus[fault.code]).header('allow', allowed.join(', ')).send(toEnvelope(fault));
-      },
-    });
-  }
 }
 
 function send(reply: FastifyReply, answer: object): FastifyReply {
   if (!(answer instanceof Answer)) return reply.send(answer);
+  // What nobody will see is not to be read, and may have no end.
+  if (reply.request.method === 'HEAD') answer.body?.destroy();
   return reply.code(answer.status).headers(answer.headers).send(answer.body);
 }
 

@@ -1,20 +1,36 @@
-import type { AddressInfo } from 'node:net';
-import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
-import { ParleyError } from '../errors.js';
-import { createSchema } from '../resolvers/schema.js';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { Redis } from 'ioredis';
 import { restRoutes } from '../rest-compat/routes.js';
 import type { Authentication } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
+import { admitBodies, lingerOverUnreadBodies, parseJson } from './bodies.js';
+import { shareAcrossOrigins } from './cors.js';
+import { mountDocs } from './docs.js';
 import { httpStatus, toEnvelope, toPublicError } from './faults.js';
 import { GRAPHQL_PATH, mountGraphQL, wantsPage } from './graphql.js';
+import { createGraphQL } from './graphql-engine.js';
 import { toGraphQLError } from './graphql-errors.js';
 import { type Health, mountHealth } from './health.js';
-import { authenticateRequest, hasCredential, identifyRequests, requestIdOf } from './request.js';
+import { listen } from './listen.js';
+import { refuseOtherMethods } from './methods.js';
+import { mountMetrics } from './metrics.js';
+import { refuseNowhere, rewriteUnreadablePath } from './nowhere.js';
+import { allowanceHeaders, createRateLimiter, RateLimited, type RateLimiter } from './rate-limit.js';
+import { createClientErrorHandler, refuseTunnels } from './raw-answers.js';
+import { actorOf, authenticateRequest, hasCredential, identifyRequests, requestIdOf } from './request.js';
 import { mountRest, takesOtherProof } from './rest.js';
+import { secureAnswers } from './security.js';
 import { mountWebSocket } from './websocket.js';
 
-/** Longer than the longest id in a path; a longer segment is an id that does not exist. */
-const MAX_PATH_SEGMENT = 512;
+/** More than Node takes as headers, so that a long segment is an id like any other. */
+const MAX_PATH_SEGMENT = 65_536;
+/** Long enough for a body of 10 MB at 300 kbit/s. */
+const REQUEST_TIMEOUT_MS = 300_000;
+const HEADERS_TIMEOUT_MS = 15_000;
+/** How often it is looked for requests that have run out of time. */
+const TIMEOUT_CHECK_MS = 5_000;
+/** A connection on which nothing moves at all is no use; quiet streams send something more often. */
+const SILENT_CONNECTION_MS = 120_000;
 /** How often, while draining, connections are looked for that have been answered and are kept alive. */
 const CLOSE_IDLE_INTERVAL_MS = 50;
 
@@ -30,47 +46,66 @@ export async function startHttpServer(
   services: Context,
   authentication: Authentication,
   health: Health,
+  redis: Redis | null,
 ): Promise<HttpServer> {
   const { config, log } = services;
+  const limiter =
+    config.rateLimitPerMinute === null
+      ? null
+      : createRateLimiter({ budget: 'requests', pointsPerMinute: config.rateLimitPerMinute, redis, log });
   const server = fastify({
     bodyLimit: config.maxBodyBytes,
     genReqId: requestIdOf,
     requestIdHeader: false,
-    routerOptions: { maxParamLength: MAX_PATH_SEGMENT },
-    forceCloseConnections: 'idle',
-    frameworkErrors: (error, request, reply) => {
-      const fault = toPublicError(error, request.id, log);
-      void (reply as FastifyReply).code(httpStatus[fault.code]).send(toEnvelope(fault));
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: SILENT_CONNECTION_MS,
+    http: {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      // Refused in the envelope instead.
+      requireHostHeader: false,
     },
+    routerOptions: { maxParamLength: MAX_PATH_SEGMENT },
+    rewriteUrl: rewriteUnreadablePath,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    clientErrorHandler: createClientErrorHandler(),
   });
   identifyRequests(server);
-  parseJson(server);
+  secureAnswers(server, config);
   answerErrors(server, services);
+  await shareAcrossOrigins(server, config);
+  refuseNowhere(server);
   let isClosing = false;
-  server.addHook('onSend', async (_request, reply) => {
+  server.addHook('onSend', (_request, reply, _payload, done) => {
     if (isClosing) void reply.header('connection', 'close');
+    done();
   });
 
-  server.addHook('onRequest', async (request) => {
+  server.addHook('onRequest', async (request, reply) => {
     const { config: route } = request.routeOptions as { config: { isPublic?: boolean } };
-    if (route.isPublic || request.is404 || wantsPage(request)) return;
+    if (route.isPublic || wantsPage(request)) return;
     if (takesOtherProof(request) && !hasCredential(request)) return;
     await authenticateRequest(authentication, request);
+    if (limiter) await spendRequest(limiter, request, reply);
   });
+
+  parseJson(server);
+  admitBodies(server, config.maxBodyBytes);
+  lingerOverUnreadBodies(server, config.maxBodyBytes);
+  refuseTunnels(server.server);
+  const refuseOthers = refuseOtherMethods(server);
 
   mountHealth(server, health);
+  mountMetrics(server, services.metrics);
+  mountDocs(server, config);
   mountRest(server, services, authentication, restRoutes);
-  const schema = createSchema();
-  await mountGraphQL(server, services, schema);
-  const sockets = mountWebSocket(server.server, services, authentication, schema);
-  await server.listen({ host: config.host, port: config.port }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EADDRINUSE') throw error;
-    throw new Error(`${config.host}:${config.port} is in use by another program; set PORT to a free one.`);
-  });
-
-  const { port } = server.server.address() as AddressInfo;
+  const graphql = await createGraphQL(services, redis);
+  await mountGraphQL(server, services, graphql);
+  refuseOthers();
+  const sockets = mountWebSocket(server.server, services, authentication, graphql, limiter);
   return {
-    address: { host: config.host, port },
+    address: await listen(server, config),
     async close() {
       isClosing = true;
       await sockets.close();
@@ -82,29 +117,25 @@ export async function startHttpServer(
   };
 }
 
-/** JSON as it stands: no member is dropped or refused for its name. An empty body is an absent one. */
-function parseJson(server: FastifyInstance): void {
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
-    if (body === '') return done(null, undefined);
-    try {
-      done(null, JSON.parse(body as string));
-    } catch {
-      done(Object.assign(new Error('The body is not valid JSON'), { code: 'FST_ERR_CTP_INVALID_JSON_BODY' }));
-    }
-  });
+async function spendRequest(
+  limiter: RateLimiter,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const allowance = await limiter.consume(actorOf(request).keyId);
+  reply.headers(allowanceHeaders(allowance));
 }
 
 function answerErrors(server: FastifyInstance, { log }: Context): void {
   server.setErrorHandler((error, request, reply) => {
     const fault = toPublicError(error, request.id, log);
     const isGraphQL = request.routeOptions.url === GRAPHQL_PATH;
+    if (fault instanceof RateLimited) {
+      const { allowance } = fault;
+      reply.headers({ ...allowanceHeaders(allowance), 'retry-after': allowance.resetSeconds });
+    }
     return reply
       .code(httpStatus[fault.code])
       .send(isGraphQL ? { errors: [toGraphQLError(fault).toJSON()] } : toEnvelope(fault));
-  });
-  server.setNotFoundHandler((_request, reply) => {
-    const fault = new ParleyError('not_found', 'There is nothing at this path');
-    return reply.code(404).send(toEnvelope(fault));
   });
 }
