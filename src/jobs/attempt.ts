@@ -7,9 +7,12 @@ import type { SecretBox } from '../secret-box.js';
 import type { AttachmentLinks } from '../services/attachment-links.js';
 import type { ClaimedDelivery } from '../services/deliveries/claim.js';
 import type { Outcome } from '../services/deliveries/settle.js';
-import { webhookSecretContext } from '../services/webhooks.js';
+import { SIGNAL_EXPIRES_AFTER_MS } from '../services/deliveries/sweep.js';
+import type { Metrics } from '../services/metrics.js';
+import { openSigningSecrets, webhookSecretContext } from '../services/webhook-secrets.js';
 import { handlerSecretContext } from '../services/workflow-handlers.js';
-import { bodyOf, publicId } from './bodies.js';
+import { bodyOf, publicId, signalOf } from './bodies.js';
+import type { WorkflowQueues } from './workflow-queues.js';
 
 /** What an attempt needs besides the delivery. */
 export interface Sender {
@@ -18,10 +21,15 @@ export interface Sender {
   readonly log: Log;
   readonly secrets: SecretBox;
   readonly attachmentLinks: AttachmentLinks;
+  readonly metrics: Pick<Metrics, 'countAttempt'>;
+  readonly queues: WorkflowQueues;
 }
 
 /** What becomes of a claimed delivery: an outcome to record, or giving it back as it was. */
-export type Attempted = { readonly outcome: Outcome } | { readonly release: 'parked' | 'aborted' };
+export type Attempted =
+  | { readonly outcome: Outcome }
+  /** Until it may be claimed again; null: until its workflow gets a handler. */
+  | { readonly releaseForMs: number | null };
 
 /**
  * Sends a claimed delivery once. Whatever the receiver does is an outcome, not an exception.
@@ -32,10 +40,22 @@ export async function attempt(
   delivery: ClaimedDelivery,
   signal: AbortSignal,
 ): Promise<Attempted> {
-  const { target } = delivery;
-  if (!target) return { release: 'parked' };
-  const secret = openSecret(sender.secrets, delivery, target);
-  const body = bodyOf(delivery, secret, sender.attachmentLinks);
+  if (delivery.target) return post(sender, delivery, delivery.target, signal);
+  if (delivery.queue !== null) return passToQueue(sender, delivery, delivery.queue);
+  const isExpired = Date.now() - delivery.occurredAt.getTime() > SIGNAL_EXPIRES_AFTER_MS;
+  return isExpired ? conclude(sender, delivery, new Date(), expired) : { releaseForMs: null };
+}
+
+async function post(
+  sender: Sender,
+  delivery: ClaimedDelivery,
+  target: NonNullable<ClaimedDelivery['target']>,
+  signal: AbortSignal,
+): Promise<Attempted> {
+  const context =
+    delivery.kind === 'signal' ? handlerSecretContext(target.id) : webhookSecretContext(target.id);
+  const secrets = openSigningSecrets(sender.secrets, context, target);
+  const body = bodyOf(delivery, secrets[0], sender.attachmentLinks);
   const at = new Date();
   if (!body) return { outcome: toOutcome(sender, delivery, at, messageGone) };
   const result = await sender.http.post({
@@ -49,43 +69,48 @@ export async function attempt(
         id: publicId(delivery),
         timestampSeconds: at.getTime() / 1_000,
         body,
-        secrets: [secret],
+        secrets,
       }),
     },
   });
-  if (result.error === 'aborted') return { release: 'aborted' };
+  return result.error === 'aborted' ? { releaseForMs: 0 } : conclude(sender, delivery, at, result);
+}
+
+/** The job's end wakes the signal, which is then claimed again. */
+async function passToQueue(sender: Sender, delivery: ClaimedDelivery, queue: string): Promise<Attempted> {
+  const data = signalOf(delivery, sender.attachmentLinks);
+  if (!data) return { outcome: toOutcome(sender, delivery, new Date(), messageGone) };
+  const { tenantId } = delivery;
+  const passed = await sender.queues.pass({ tenantId, queue, id: publicId(delivery), data });
+  if ('waitMs' in passed) return { releaseForMs: passed.waitMs };
+  return conclude(sender, delivery, passed.result.at, passed.result);
+}
+
+function conclude(sender: Sender, delivery: ClaimedDelivery, at: Date, result: Result): Attempted {
   const outcome = toOutcome(sender, delivery, at, result);
   logAttempt(sender.log, delivery, outcome);
+  sender.metrics.countAttempt({ ...outcome, kind: delivery.kind });
   return { outcome };
 }
 
 type Result = Omit<PostResult, 'error'> & { readonly error: string | null };
 
+const neverSent = { statusCode: null, durationMs: 0, responseBody: null, retryAfterMs: null };
 /** The thread was deleted while its delivery was on the way to be sent. */
-const messageGone: Result = {
-  statusCode: null,
-  durationMs: 0,
-  error: 'message_deleted',
-  responseBody: null,
-  retryAfterMs: null,
-};
-
-function openSecret(
-  secrets: SecretBox,
-  delivery: ClaimedDelivery,
-  target: { id: string; sealedSecret: string },
-): string {
-  const context =
-    delivery.kind === 'signal' ? handlerSecretContext(target.id) : webhookSecretContext(target.id);
-  return secrets.open(Buffer.from(target.sealedSecret, 'base64'), context);
-}
+const messageGone: Result = { ...neverSent, error: 'message_deleted' };
+/** Nobody took the signal in a week. */
+const expired: Result = { ...neverSent, error: 'expired' };
 
 function toOutcome(sender: Sender, delivery: ClaimedDelivery, at: Date, result: Result): Outcome {
   const attempts = delivery.attemptCount + 1;
-  const delayMs =
-    result === messageGone
-      ? null
-      : delayBeforeAttempt(scheduleOf(sender, delivery), attempts - delivery.scheduleStart);
+  // After a 410 its webhook is disabled.
+  const isFinal =
+    result.error === messageGone.error ||
+    result.error === expired.error ||
+    (delivery.kind === 'webhook' && result.statusCode === 410);
+  const delayMs = isFinal
+    ? null
+    : delayBeforeAttempt(scheduleOf(sender, delivery), attempts - delivery.scheduleStart);
   const status = result.error === null ? 'delivered' : delayMs === null ? 'failed' : 'pending';
   return {
     tenantId: delivery.tenantId,
@@ -118,6 +143,7 @@ function logAttempt(log: Log, delivery: ClaimedDelivery, outcome: Outcome): void
     id: publicId(delivery),
     event: delivery.eventType,
     host: URL.parse(delivery.target?.url ?? '')?.host,
+    queue: delivery.queue ?? undefined,
     attempt: delivery.attemptCount + 1,
     status: outcome.status,
     statusCode: outcome.statusCode,

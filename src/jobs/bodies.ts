@@ -14,31 +14,37 @@ export const publicId = (delivery: Pick<ClaimedDelivery, 'kind' | 'id'>): string
  * @returns null when the message is gone
  */
 export function bodyOf(claimed: ClaimedDelivery, secret: string, links: AttachmentLinks): Buffer | null {
-  const delivery = withSignedLinks(claimed, links);
-  if (delivery.kind === 'signal') {
-    const signal = signalBody(delivery);
+  if (!isOfThread(claimed)) return bodyWithSignatureMember(testBody(claimed), secret);
+  if (claimed.kind === 'signal') {
+    const signal = signalOf(claimed, links);
     return signal && Buffer.from(JSON.stringify(signal));
   }
+  const delivery = withSignedLinks(claimed, links);
   const body = delivery.eventType.startsWith('thread.') ? threadBody(delivery) : messageBody(delivery);
   return body && bodyWithSignatureMember(body, secret);
 }
 
+/**
+ * "Workflow Signal" of the conversations document.
+ * @returns null when the message is gone
+ */
+export const signalOf = (claimed: ClaimedDelivery, links: AttachmentLinks): object | null =>
+  isOfThread(claimed) ? signalBody(withSignedLinks(claimed, links)) : null;
+
+/** Everything but the test of a webhook. */
+type OfThread = ClaimedDelivery & { readonly threadId: string };
+
+const isOfThread = (delivery: ClaimedDelivery): delivery is OfThread => delivery.threadId !== null;
+
 /** Receivers have no key: their links to attachments need none. */
-function withSignedLinks(delivery: ClaimedDelivery, links: AttachmentLinks): ClaimedDelivery {
+function withSignedLinks(delivery: OfThread, links: AttachmentLinks): OfThread {
   const { tenantId, message } = delivery;
   if (!message) return delivery;
   const content = showContent(message, (id) => links.signedUrl(tenantId, id)) as object;
   return { ...delivery, message: { ...message, content } };
 }
 
-/** "Workflow Signal" of the conversations document. */
-function signalBody({
-  tenantId,
-  threadId,
-  workflowId,
-  participantId,
-  message,
-}: ClaimedDelivery): object | null {
+function signalBody({ tenantId, threadId, workflowId, participantId, message }: OfThread): object | null {
   return (
     message && {
       signalName: 'InboundConversationMessage',
@@ -58,7 +64,7 @@ function signalBody({
 }
 
 /** The documented webhook payload, with `event`, `messageId` and `status` (design, section 7). */
-function messageBody(delivery: ClaimedDelivery): object | null {
+function messageBody(delivery: OfThread): object | null {
   const { tenantId, threadId, workflowId, participantId, message, occurredAt, eventType, data } = delivery;
   return (
     message && {
@@ -79,7 +85,16 @@ function messageBody(delivery: ClaimedDelivery): object | null {
   );
 }
 
-function threadBody(delivery: ClaimedDelivery): object {
+function testBody({ tenantId, target, occurredAt, eventType }: ClaimedDelivery): object {
+  return {
+    event: eventType,
+    webhookId: target && encodeId('webhook', target.id),
+    tenantId,
+    timestamp: occurredAt.toISOString(),
+  };
+}
+
+function threadBody(delivery: OfThread): object {
   const { tenantId, threadId, workflowId, participantId, occurredAt, eventType, data } = delivery;
   return {
     event: eventType,

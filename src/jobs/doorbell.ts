@@ -1,15 +1,21 @@
-import { createPostgresBackend, withBackend } from 'bullmq';
 import { z } from 'zod';
 import type { Log } from '../log.js';
 import type { Lane } from '../services/deliveries/dispatch.js';
+import { inTime } from './in-time.js';
+import type { QueueBackend } from './queue-backend.js';
 
 /**
  * "This lane has something to do", passed on by BullMQ to one worker of any process. It carries no work: the
  * worker claims that from the database, so a doorbell that is lost, repeated or late does no harm.
  */
 export interface Doorbell {
+  /** @throws when the queue does not take the bells in time; the sweeper rings them again */
   ring(lanes: readonly Lane[]): Promise<void>;
-  /** Rings once at a later time; rings for the same lane and second are one. */
+  /** Rings without anybody waiting for it. What fails is left to the sweeper. */
+  ringSoon(lanes: readonly Lane[]): void;
+  /**
+   * Rings once at a later time; rings for the same lane and second are one. What fails is left to the sweeper.
+   */
   ringAt(lane: Lane, at: Date): Promise<void>;
   close(): Promise<void>;
 }
@@ -19,72 +25,90 @@ export interface DoorbellAnswerer {
   close(): Promise<void>;
 }
 
-export interface QueueConnection {
-  readonly connectionString: string;
-  readonly log: Log;
-}
-
 const QUEUE = 'parley-lanes';
-const SCHEMA = 'parley_queue';
-const LANES_AT_ONCE = 100;
+/** Far more than a tenant may have at once, so that many tenants with dead receivers leave room for others. */
+const LANES_AT_ONCE = 2_000;
 /** Lock and stall check together are how long a killed worker's doorbell stays unheard: at most 10 s. */
 const LOCK_MS = 5_000;
 const STALL_CHECK_MS = 5_000;
 /** How soon the worker asks again after the connection was refused, as when Postgres restarts. */
 const RETRY_DELAY_MS = 1_000;
+const LOWEST_PRIORITY = 1_000;
 
-const laneSchema = z.object({ tenantId: z.string(), laneId: z.uuid() });
-
-const { Queue, Worker } = withBackend(createPostgresBackend);
-
-const connectionOf = ({ connectionString }: QueueConnection, max: number) => ({
-  connectionString,
-  schema: SCHEMA,
-  migrate: true,
-  max,
+const laneSchema = z.object({
+  tenantId: z.string(),
+  laneId: z.uuid(),
+  workflowId: z.string().nullish(),
 });
 
-/** @throws when the queue's tables cannot be made or reached */
-export async function openDoorbell(connection: QueueConnection): Promise<Doorbell> {
-  const queue = new Queue(QUEUE, {
-    connection: connectionOf(connection, 3),
+export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
+  const queue = backend.queue(QUEUE, {
     defaultJobOptions: { removeOnComplete: true, removeOnFail: true, attempts: 1 },
   });
-  queue.on('error', (error) => connection.log.warn({ err: error }, 'the queue connection has a fault'));
-  await whenReady(queue);
+  const soon = new Map<string, Lane>();
+  let isRingingSoon = false;
+
+  async function ring(lanes: readonly Lane[]): Promise<void> {
+    if (lanes.length === 0) return;
+    const bells = inTurn(lanes).map(({ lane, priority }) => ({
+      name: 'lane',
+      data: lane,
+      opts: { priority, deduplication: { id: lane.laneId, keepLastIfActive: true } },
+    }));
+    // Sorted, because the queue locks a row per deduplication id and other rings lock the same ones.
+    bells.sort((a, b) => (a.data.laneId < b.data.laneId ? -1 : 1));
+    await inTime(queue.addBulk(bells));
+  }
+
+  const leaveToSweeper = (error: unknown) => log.debug({ err: error }, 'bells are left to the sweeper');
+
+  async function ringTheseSoon(): Promise<void> {
+    isRingingSoon = true;
+    while (soon.size > 0) {
+      const lanes = [...soon.values()];
+      soon.clear();
+      await ring(lanes).catch(leaveToSweeper);
+    }
+    isRingingSoon = false;
+  }
+
   return {
-    async ring(lanes) {
-      if (lanes.length === 0) return;
-      // Sorted, because the queue locks a row per deduplication id and other rings lock the same ones.
-      const sorted = [...lanes].sort((a, b) => (a.laneId < b.laneId ? -1 : 1));
-      await queue.addBulk(
-        sorted.map((lane) => ({
-          name: 'lane',
-          data: lane,
-          opts: { deduplication: { id: lane.laneId, keepLastIfActive: true } },
-        })),
-      );
+    ring,
+    ringSoon(lanes) {
+      for (const lane of lanes) soon.set(lane.laneId, lane);
+      if (!isRingingSoon) void ringTheseSoon();
     },
     async ringAt(lane, at) {
       const id = `${lane.laneId}@${Math.ceil(at.getTime() / 1_000)}`;
       const delay = Math.max(0, at.getTime() - Date.now());
-      await queue.add('lane', lane, { delay, deduplication: { id } });
+      await inTime(queue.add('lane', lane, { delay, deduplication: { id } })).catch(leaveToSweeper);
     },
     close: () => queue.close(),
   };
 }
 
 /**
- * Answers doorbells, many lanes at once.
- * @throws when the queue's tables cannot be made or reached
+ * The first bell of every tenant comes before the second of any, so a tenant with thousands of lanes does not
+ * queue in front of the others.
  */
+function inTurn(lanes: readonly Lane[]): { lane: Lane; priority: number }[] {
+  const rungOfTenant = new Map<string, number>();
+  return lanes.map((lane) => {
+    const before = rungOfTenant.get(lane.tenantId) ?? 0;
+    rungOfTenant.set(lane.tenantId, before + 1);
+    return { lane, priority: Math.min(before, LOWEST_PRIORITY) };
+  });
+}
+
+/** Answers doorbells, many lanes at once. */
 export async function answerDoorbell(
-  connection: QueueConnection,
+  backend: QueueBackend,
+  log: Log,
   workOn: (lane: Lane) => Promise<void>,
 ): Promise<DoorbellAnswerer> {
-  const worker = new Worker(QUEUE, async (job) => workOn(laneSchema.parse(job.data)), {
-    connection: connectionOf(connection, 10),
-    autorun: false,
+  const worker = await backend.worker(QUEUE, {
+    process: async (data) => workOn(laneSchema.parse(data)),
+    onFailed: (lane, error) => log.error({ err: error, lane }, 'a lane failed'),
     runRetryDelay: RETRY_DELAY_MS,
     concurrency: LANES_AT_ONCE,
     lockDuration: LOCK_MS,
@@ -92,25 +116,6 @@ export async function answerDoorbell(
     removeOnComplete: { count: 0 },
     removeOnFail: { count: 0 },
   });
-  worker.on('error', (error) => connection.log.warn({ err: error }, 'the queue connection has a fault'));
-  worker.on('failed', (job, error) => connection.log.error({ err: error, lane: job?.data }, 'a lane failed'));
-  await whenReady(worker);
-  worker.run().catch((error: unknown) => connection.log.error({ err: error }, 'the lanes are not worked on'));
+  worker.run().catch((error: unknown) => log.error({ err: error }, 'the lanes are not worked on'));
   return { close: () => worker.close() };
-}
-
-/**
- * BullMQ remembers a first connection that failed for ever, and a worker on it asks again and again without ever
- * letting go of the event loop. So it must not run before the first connection stands.
- */
-async function whenReady(opened: {
-  waitUntilReady(): Promise<unknown>;
-  close(): Promise<void>;
-}): Promise<void> {
-  try {
-    await opened.waitUntilReady();
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
 }

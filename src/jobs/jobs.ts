@@ -1,30 +1,28 @@
-import type { Config } from '../config.js';
 import { type Database, isLockTimeout } from '../database/client.js';
-import type { HttpClient } from '../delivery/http-client.js';
 import type { Hints } from '../events/hints.js';
 import { startPoller } from '../events/poller.js';
-import type { Log } from '../log.js';
-import type { SecretBox } from '../secret-box.js';
-import type { AttachmentLinks } from '../services/attachment-links.js';
+import { encodeId } from '../ids.js';
 import { Batcher } from '../services/batcher.js';
+import { abandonDeliveries } from '../services/deliveries/abandon.js';
+import type { ClaimedDelivery } from '../services/deliveries/claim.js';
 import { dispatchEvents } from '../services/deliveries/dispatch.js';
 import { type Outcome, settleDeliveries } from '../services/deliveries/settle.js';
-import { findSilentLanes, releaseParkedSignals } from '../services/deliveries/sweep.js';
-import { attempt } from './attempt.js';
-import { answerDoorbell, openDoorbell } from './doorbell.js';
+import { findSilentLanes, releaseParkedSignals, wakeExpiredSignals } from '../services/deliveries/sweep.js';
+import { attempt, type Sender } from './attempt.js';
+import { answerDoorbell, type Doorbell } from './doorbell.js';
+import { startHeartbeat } from './heartbeat.js';
 import { workOnLane } from './lane.js';
+import type { QueueBackend } from './queue-backend.js';
+import { Turns } from './turns.js';
+import { openWorkflowQueues } from './workflow-queues.js';
 
-export interface JobsOptions {
-  readonly config: Config;
-  readonly log: Log;
+export interface JobsOptions extends Omit<Sender, 'queues'> {
   readonly database: Database;
   /** Gives up on a lock soon: outcomes of many tenants are recorded together, and none may hold up the others. */
   readonly shared: Database;
-  readonly connectionString: string;
+  readonly queueBackend: QueueBackend;
+  readonly doorbell: Doorbell;
   readonly hints: Hints;
-  readonly secrets: SecretBox;
-  readonly attachmentLinks: AttachmentLinks;
-  readonly http: HttpClient;
 }
 
 export interface Jobs {
@@ -40,13 +38,16 @@ const SWEEP_INTERVAL_MS = 1_000;
 
 /** Starts everything that turns events into deliveries and deliveries into requests. */
 export async function startJobs(options: JobsOptions): Promise<Jobs> {
-  const { log, database, shared, hints } = options;
+  const { log, database, shared, hints, queueBackend, doorbell } = options;
   const cut = new AbortController();
   let stopping = false;
 
   const settlement = new Batcher<Outcome, void>({
     write: async (outcomes, lane) => {
-      await settleDeliveries(lane === 'shared' ? shared : database, hints, outcomes);
+      const disabled = await settleDeliveries(lane === 'shared' ? shared : database, hints, outcomes);
+      for (const { tenantId, webhookId, reason } of disabled) {
+        log.warn({ tenantId, webhook: encodeId('webhook', webhookId), reason }, 'a webhook was disabled');
+      }
       return outcomes.map(() => ({ status: 'fulfilled', value: undefined }));
     },
     tenantOf: (outcome) => outcome.tenantId,
@@ -57,22 +58,23 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     maxInFlight: 2,
   });
 
-  const queue = { connectionString: options.connectionString, log };
-  const doorbell = await openDoorbell(queue);
-  const answerer = await answerDoorbell(queue, (lane) =>
-    workOnLane(
-      {
-        database,
-        log,
-        doorbell,
-        attempt: (delivery) => attempt(options, delivery, cut.signal),
-        settle: (outcome) => settlement.add(outcome),
-        isStopping: () => stopping,
-      },
-      lane,
-    ),
+  const heartbeat = startHeartbeat(database, log);
+  const queues = openWorkflowQueues({ backend: queueBackend, database, log, ring: doorbell.ringSoon });
+  const sender = { ...options, queues };
+  const worker = {
+    database,
+    log,
+    doorbell,
+    heartbeat,
+    attempt: (delivery: ClaimedDelivery) => attempt(sender, delivery, cut.signal),
+    settle: (outcome: Outcome) => settlement.add(outcome),
+    isStopping: () => stopping,
+  };
+  const turns = new Turns(doorbell.ringSoon);
+  const answerer = await answerDoorbell(queueBackend, log, (lane) =>
+    turns.take(lane, () => workOnLane(worker, lane)),
   ).catch(async (error: unknown) => {
-    await doorbell.close();
+    await Promise.all([heartbeat.stop(), queues.stop()]);
     throw error;
   });
 
@@ -95,20 +97,21 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     log,
     work: async () => {
       await releaseParkedSignals(database);
+      await wakeExpiredSignals(database);
       await doorbell.ring(await findSilentLanes(database));
-      return false;
+      return abandonDeliveries(database, hints);
     },
   });
 
   return {
     async stop(graceMs) {
       stopping = true;
-      await Promise.all([dispatcher.stop(), sweeper.stop()]);
+      await Promise.all([dispatcher.stop(), sweeper.stop(), queues.stop()]);
       const timer = setTimeout(() => cut.abort(), graceMs);
       await answerer.close();
       clearTimeout(timer);
       await settlement.drained();
-      await doorbell.close();
+      await heartbeat.stop();
     },
   };
 }

@@ -1,22 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/client.js';
 import type { Log } from '../log.js';
-import {
-  type ClaimedDelivery,
-  claimDeliveries,
-  extendLease,
-  HEARTBEAT_MS,
-  releaseDeliveries,
-} from '../services/deliveries/claim.js';
+import { type ClaimedDelivery, claimDeliveries, releaseDelivery } from '../services/deliveries/claim.js';
 import type { Lane } from '../services/deliveries/dispatch.js';
 import type { Outcome } from '../services/deliveries/settle.js';
 import type { Attempted } from './attempt.js';
 import type { Doorbell } from './doorbell.js';
+import type { Heartbeat } from './heartbeat.js';
 
 export interface LaneWorker {
   readonly database: Database;
   readonly log: Log;
   readonly doorbell: Doorbell;
+  readonly heartbeat: Heartbeat;
   readonly attempt: (delivery: ClaimedDelivery) => Promise<Attempted>;
   /** Records an outcome, together with those of other lanes. */
   readonly settle: (outcome: Outcome) => Promise<void>;
@@ -26,6 +22,10 @@ export interface LaneWorker {
 
 /** How many deliveries of one webhook are under way at once. */
 const MAX_IN_FLIGHT = 20;
+/** A webhook whose rate lets the next one through so soon is waited for; longer pauses are for other lanes. */
+const LONGEST_WAIT_MS = 100;
+/** Shorter pauses than this end by a timer of this process; longer ones by a doorbell that outlives it. */
+const SHORTEST_DELAYED_RING_MS = 1_000;
 /** After this a lane that is still busy goes to the end of the queue. */
 const TURN_MS = 10_000;
 
@@ -41,36 +41,59 @@ export async function workOnLane(worker: LaneWorker, lane: Lane): Promise<void> 
       await worker.doorbell.ring([lane]);
       break;
     }
-    const claimed = await claimDeliveries(worker.database, lane, MAX_IN_FLIGHT - inFlight.size, randomUUID());
-    for (const delivery of claimed) {
+    const { deliveries, pauseMs } = await claimDeliveries(
+      worker.database,
+      lane,
+      MAX_IN_FLIGHT - inFlight.size,
+      randomUUID(),
+    );
+    for (const delivery of deliveries) {
       const done = handle(worker, lane, delivery).finally(() => inFlight.delete(done));
       inFlight.add(done);
     }
-    if (inFlight.size === 0) break;
-    if (claimed.length === 0 || inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
+    if (inFlight.size === 0 && pauseMs === null) break;
+    if (inFlight.size === 0 && pauseMs !== null && pauseMs > LONGEST_WAIT_MS) {
+      await comeBack(worker, lane, pauseMs);
+      break;
+    }
+    if (deliveries.length === 0 || pauseMs !== null || inFlight.size >= MAX_IN_FLIGHT) {
+      await firstOf(inFlight, pauseMs);
+    }
   }
   await Promise.all(inFlight);
 }
 
+/** Until one of them is done, or the pause is over. */
+async function firstOf(inFlight: ReadonlySet<Promise<void>>, pauseMs: number | null): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const pause = new Promise<void>((resolve) => {
+    if (pauseMs !== null) timer = setTimeout(resolve, pauseMs);
+  });
+  await Promise.race([...inFlight, pause]);
+  clearTimeout(timer);
+}
+
+/** Has the lane rung for when its pause is over. If this process is gone by then, the sweeper does it. */
+async function comeBack({ doorbell }: LaneWorker, lane: Lane, pauseMs: number): Promise<void> {
+  if (pauseMs >= SHORTEST_DELAYED_RING_MS) return doorbell.ringAt(lane, new Date(Date.now() + pauseMs));
+  setTimeout(() => doorbell.ringSoon([lane]), pauseMs).unref();
+}
+
 async function handle(worker: LaneWorker, lane: Lane, delivery: ClaimedDelivery): Promise<void> {
-  const { tenantId, id, leaseToken } = delivery;
-  const heartbeat = setInterval(() => {
-    extendLease(worker.database, tenantId, leaseToken, [id]).catch((error: unknown) =>
-      worker.log.warn({ err: error }, 'a lease could not be extended'),
-    );
-  }, HEARTBEAT_MS);
+  const letGo = worker.heartbeat.hold(delivery);
   try {
     const attempted = await worker.attempt(delivery);
-    if ('release' in attempted) {
-      await releaseDeliveries(worker.database, delivery, [id], attempted.release === 'parked');
-    } else {
+    if ('outcome' in attempted) {
       await worker.settle(attempted.outcome);
       if (attempted.outcome.dueAt) await worker.doorbell.ringAt(lane, attempted.outcome.dueAt);
+    } else {
+      await releaseDelivery(worker.database, delivery, attempted.releaseForMs);
     }
   } catch (error) {
     // The lease runs out by itself, and whoever claims the delivery then tries it again.
+    const { tenantId, id } = delivery;
     worker.log.error({ err: error, tenantId, delivery: id }, 'a delivery could not be worked on');
   } finally {
-    clearInterval(heartbeat);
+    letGo();
   }
 }

@@ -8,7 +8,7 @@ const SCHEDULE = [0, 0, 1];
 
 let app: TestApp;
 beforeAll(async () => {
-  app = await startApp({ signalRetryScheduleSeconds: SCHEDULE, deliveryDeadlineMs: 3_000 });
+  app = await startApp({ signalRetryScheduleSeconds: SCHEDULE, deliveryDeadlineMs: 15_000 });
 });
 afterAll(() => app.close());
 

@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { type App, createApp, type Overrides } from '../../src/app.js';
 import { type Config, parseConfig } from '../../src/config.js';
-import { createLog } from '../../src/log.js';
+import { createLog, type Log } from '../../src/log.js';
 import { createDatabase } from './postgres.js';
 
 export const REST = '/api/agent/conversations';
 
 /** A running Parley on a database of its own, with its callers. */
 export interface TestApp extends App {
+  readonly apiKey: string;
   readonly databaseUrl: string;
   /** The key of the bootstrap tenant, which may do everything. */
   readonly operator: Client;
@@ -47,8 +48,20 @@ export const allScopes = [
   'admin',
 ] as const;
 
+let redisUrl: string | null = null;
+let redisDatabases = 0;
+
+/** Where the queues of the Parleys lie that are started from now on: null for Postgres. */
+export function queuesOn(url: string | null): void {
+  redisUrl = url;
+}
+
 /** Starts Parley in this process on a database of its own. Use it in `beforeAll`, and close it in `afterAll`. */
-export async function startApp(config: Partial<Config> = {}, overrides: Overrides = {}): Promise<TestApp> {
+export async function startApp(
+  config: Partial<Config> = {},
+  overrides: Overrides = {},
+  log: Log = createLog(process.env.TEST_LOG_LEVEL ?? 'silent'),
+): Promise<TestApp> {
   const database = await createDatabase();
   const defaults = parseConfig({
     DATABASE_URL: database.connectionString,
@@ -57,11 +70,11 @@ export async function startApp(config: Partial<Config> = {}, overrides: Override
     ALLOWED_TARGET_CIDRS: '127.0.0.0/8',
     PORT: '0',
     SHUTDOWN_GRACE_SECONDS: '10',
+    ...(redisUrl !== null && { REDIS_URL: `${redisUrl}/${redisDatabases++}` }),
   });
-  const log = createLog(process.env.TEST_LOG_LEVEL ?? 'silent');
   const app = await createApp({ ...defaults, ...config }, log, overrides);
   const client = (apiKey: string, tenantId = 'default') => createClient(app.url, apiKey, tenantId);
-  const operator = client(app.apiKey);
+  const operator = client(app.apiKey ?? '');
 
   const createKey = async (tenantId: string, scopes: readonly string[]) => {
     const { createApiKey } = await operator.data(
@@ -73,6 +86,7 @@ export async function startApp(config: Partial<Config> = {}, overrides: Override
 
   return {
     ...app,
+    apiKey: operator.apiKey,
     databaseUrl: database.connectionString,
     operator,
     client,
@@ -104,6 +118,20 @@ export async function startAppForTest(
   return app;
 }
 
+/** JSON as its value, anything else as text; of a stream without an end what comes first. */
+async function bodyOf(response: Response): Promise<unknown> {
+  const type = response.headers.get('content-type') ?? '';
+  if (type.startsWith('text/event-stream')) {
+    const reader = response.body!.getReader();
+    const { value } = await reader.read();
+    await reader.cancel();
+    return new TextDecoder().decode(value);
+  }
+  const text = await response.text();
+  if (text === '') return null;
+  return type.includes('json') ? JSON.parse(text) : text;
+}
+
 export function createClient(url: string, apiKey: string, tenantId = 'default'): Client {
   async function request(
     method: string,
@@ -120,12 +148,7 @@ export function createClient(url: string, apiKey: string, tenantId = 'default'):
       },
       body: body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body),
     });
-    const text = await response.text();
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: text === '' ? null : JSON.parse(text),
-    };
+    return { status: response.status, headers: response.headers, body: await bodyOf(response) };
   }
   const client: Client = {
     tenantId,

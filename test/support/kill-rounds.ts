@@ -15,6 +15,8 @@ export interface KillRounds {
   readonly longestLoadMs: number;
   /** For what is still to be delivered after the last round. */
   readonly drainTimeoutMs: number;
+  /** Runs the queues on Redis. It outlives the kills. */
+  readonly redisUrl?: string;
 }
 
 const CONNECTIONS = 8;
@@ -58,11 +60,13 @@ export async function killRounds({
   rounds,
   longestLoadMs,
   drainTimeoutMs,
+  redisUrl,
 }: KillRounds): Promise<KillRoundsFigures> {
   const installation = await install({
     LOG_LEVEL: 'warn',
     SIGNAL_RETRY_SCHEDULE_SECONDS: SCHEDULE,
     WEBHOOK_RETRY_SCHEDULE_SECONDS: SCHEDULE,
+    ...(redisUrl && { REDIS_URL: redisUrl }),
   });
   const acknowledged = new Set<Received>();
   const handler = await startReceiver(failingSometimes(acknowledged));

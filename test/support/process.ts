@@ -83,7 +83,10 @@ export async function install(environment: Environment = {}): Promise<Installati
   };
 
   onTestFailed(async () => {
-    const logs = [...programs.map((program) => program.stderr()), await pgFile('postgres.log')];
+    const logs = [
+      ...programs.map((program) => program.stderr()),
+      await pgFile('postgres.log').catch(() => ''),
+    ];
     process.stderr.write(`${logs.map((log) => log.slice(-10_000)).join('\n')}\n`);
   });
   onTestFinished(async () => {
