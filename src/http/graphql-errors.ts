@@ -1,7 +1,8 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
-import { ParleyError } from '../errors.js';
-import type { Log } from '../log.js';
+import { type ErrorDetail, ParleyError } from '../errors.js';
+import type { Context } from '../services/context.js';
 import { toPublicError } from './faults.js';
+import { RateLimited } from './rate-limit.js';
 
 const graphqlCodes: Record<ParleyError['code'], string> = {
   invalid_request: 'BAD_USER_INPUT',
@@ -17,10 +18,30 @@ const graphqlCodes: Record<ParleyError['code'], string> = {
 };
 
 /** A caller's error as GraphQL has it, with `extensions.code` and `extensions.details`. */
-export const toGraphQLError = ({ code, message, details }: ParleyError): GraphQLError =>
-  new GraphQLError(message, {
-    extensions: { code: graphqlCodes[code], ...(details.length > 0 && { details }) },
+export function toGraphQLError(error: ParleyError): GraphQLError {
+  const { code, message, details } = error;
+  return new GraphQLError(message, {
+    originalError: error,
+    extensions: {
+      code: graphqlCodes[code],
+      ...(details.length > 0 && { details }),
+      ...(error instanceof RateLimited && { retryAfterSeconds: error.allowance.resetSeconds }),
+    },
   });
+}
+
+/** A copy of GraphQL's own error with a code, as Apollo gives it, and with details where there are any. */
+export function withCode(error: GraphQLError, code: string, detail?: ErrorDetail | null): GraphQLError {
+  const { message, nodes, source, positions, path, originalError, extensions } = error;
+  return new GraphQLError(message, {
+    nodes,
+    source,
+    positions,
+    path,
+    originalError,
+    extensions: { code, ...(detail && { details: [detail] }), ...extensions },
+  });
+}
 
 /**
  * What a caller sees of an error, over HTTP and WebSocket alike: our own by the table above, faults of the
@@ -30,18 +51,23 @@ export function formatError(
   formatted: GraphQLFormattedError,
   error: unknown,
   requestId: string,
-  log: Log,
+  { config, log }: Pick<Context, 'config' | 'log'>,
 ): GraphQLFormattedError {
-  const { path, locations } = formatted;
+  const { path, locations, extensions: given } = formatted;
   const place = { ...(path && { path }), ...(locations && { locations }) };
   const cause = causeOf(error);
-  const code = isRequestFault(cause) ? 'BAD_REQUEST' : formatted.extensions?.code;
+  const code = isRequestFault(cause) ? 'BAD_REQUEST' : given?.code;
   if (!(cause instanceof ParleyError) && typeof code === 'string' && code !== 'INTERNAL_SERVER_ERROR') {
-    return { ...describeFault(formatted.message, code), ...place };
+    const shown = config.graphqlIntrospection ? formatted.message : withoutSuggestion(formatted.message);
+    if (given?.details) return { message: shown, ...place, extensions: { code, details: given.details } };
+    return { ...describeFault(shown, code), ...place };
   }
   const { message, extensions } = toGraphQLError(toPublicError(cause, requestId, log));
   return { message, ...place, extensions };
 }
+
+/** Without the names that GraphQL suggests: who may not ask for the schema must not learn it by guessing. */
+export const withoutSuggestion = (message: string): string => message.replace(/ ?Did you mean .*\?$/s, '');
 
 /** Apollo gives some faults of a request no code of their own, only an HTTP status. */
 function isRequestFault(error: unknown): boolean {

@@ -1,15 +1,18 @@
-import { ApolloServer, type ApolloServerPlugin } from '@apollo/server';
+import { ApolloServer, type ApolloServerPlugin, HeaderMap } from '@apollo/server';
 import { fastifyApolloHandler } from '@as-integrations/fastify';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { GraphQLError, type GraphQLSchema } from 'graphql';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { GraphQLError } from 'graphql';
 import type { GraphQLContext } from '../resolvers/context.js';
 import { createLoaders } from '../resolvers/loaders.js';
 import type { Actor } from '../services/actor.js';
 import type { Context } from '../services/context.js';
 import { graphiqlPage } from './graphiql.js';
+import type { GraphQL } from './graphql-engine.js';
 import { formatError } from './graphql-errors.js';
-import { documentRules, MAX_TOKENS } from './graphql-rules.js';
-import { actorOf, currentRequestId } from './request.js';
+import { MAX_TOKENS } from './graphql-limits.js';
+import type { Answer, Operations } from './graphql-operations.js';
+import { insertTrustedDocument } from './graphql-trusted-requests.js';
+import { actorOf, currentRequestId, hasCredential } from './request.js';
 
 export const GRAPHQL_PATH = '/graphql';
 
@@ -17,18 +20,26 @@ export const GRAPHQL_PATH = '/graphql';
 export async function mountGraphQL(
   server: FastifyInstance,
   services: Context,
-  schema: GraphQLSchema,
+  { schema, documents, operations, trusted }: GraphQL,
 ): Promise<void> {
   const apollo = new ApolloServer<GraphQLContext>({
     schema,
     introspection: services.config.graphqlIntrospection,
     includeStacktraceInErrorResponses: false,
     allowBatchedHttpRequests: false,
-    csrfPrevention: true,
+    // A browser asks before it sends any of these headers to another site, and nothing is answered without a key.
+    csrfPrevention: { requestHeaders: ['authorization', 'x-api-key', 'apollo-require-preflight'] },
     parseOptions: { maxTokens: MAX_TOKENS },
-    validationRules: documentRules(services.config),
-    plugins: [refuseSubscriptions],
-    formatError: (formatted, error) => formatError(formatted, error, currentRequestId(), services.log),
+    // `responseForOperation` validates: limits first, and with the rules of the WebSocket.
+    dangerouslyDisableValidation: true,
+    documentStore: {
+      // Keys end in the hash of the text. Apollo would keep documents that were not validated yet.
+      get: (key) => documents.recall(key.slice(-64)),
+      set: async () => {},
+      delete: async () => {},
+    },
+    plugins: [answerBy(operations)],
+    formatError: (formatted, error) => formatError(formatted, error, currentRequestId(), services),
     logger: services.log as never,
     stopOnTerminationSignals: false,
     nodeEnv: 'production',
@@ -42,35 +53,59 @@ export async function mountGraphQL(
     method: ['GET', 'POST'],
     url: GRAPHQL_PATH,
     handler(request, reply) {
-      if (wantsPage(request)) return graphiqlPage(request, reply);
+      if (wantsPage(request)) return trusted ? refusePage(reply) : graphiqlPage(request, reply);
+      const refusal = trusted && insertTrustedDocument(request, trusted);
+      if (refusal) return reply.code(400).send({ errors: [refusal] });
       return handler.call(server, request, reply);
     },
   });
   server.addHook('onClose', () => apollo.stop());
 }
 
-/** GraphQL would run a subscription's resolvers once, without an event. */
-const refuseSubscriptions: ApolloServerPlugin<GraphQLContext> = {
+const refusePage = (reply: FastifyReply) =>
+  reply.code(404).type('text/plain').send('This server runs trusted documents only; it has no GraphiQL.\n');
+
+/** Apollo reads the request and writes the answer; what lies between is the same as over the WebSocket. */
+const answerBy = (operations: Operations): ApolloServerPlugin<GraphQLContext> => ({
   async requestDidStart() {
     return {
       async didResolveOperation({ operation }) {
-        if (operation?.operation !== 'subscription') return;
-        throw new GraphQLError(
-          'Subscriptions are served over WebSocket (graphql-transport-ws) at this path',
-          {
-            extensions: { code: 'BAD_REQUEST', http: { status: 400 } },
-          },
-        );
+        // GraphQL would run a subscription's resolvers once, without an event.
+        if (operation?.operation === 'subscription') throw subscriptionRefusal();
+      },
+      async responseForOperation({ document, request, contextValue }) {
+        const answer = await operations.answer({ ...request, document }, contextValue);
+        return {
+          http: headOf(answer),
+          body: { kind: 'single', singleResult: answer },
+        };
       },
     };
   },
-};
+});
 
-/** A browser's address bar, as opposed to a GraphQL client. */
+const subscriptionRefusal = () =>
+  new GraphQLError('Subscriptions are served over WebSocket (graphql-transport-ws) at this path', {
+    extensions: { code: 'BAD_REQUEST', http: { status: 400 } },
+  });
+
+/** A request that did not run is a 4xx; one that did is a 200, also with errors in some of its fields. */
+function headOf({ data, errors }: Answer): { status?: number; headers: HeaderMap } {
+  const headers = new HeaderMap();
+  if (data !== undefined) return { headers };
+  const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
+  if (retryAfterSeconds !== undefined) headers.set('retry-after', String(retryAfterSeconds));
+  return { status: code === 'TIMEOUT' ? 504 : code === 'RATE_LIMITED' ? 429 : 400, headers };
+}
+
+/**
+ * A browser's address bar, as opposed to a GraphQL client. GraphiQL writes the query into the address, so the query
+ * alone does not tell.
+ */
 export const wantsPage = (request: FastifyRequest): boolean =>
   request.method === 'GET' &&
-  !('query' in (request.query as object)) &&
-  /text\/html/.test(request.headers.accept ?? '');
+  /text\/html/.test(request.headers.accept ?? '') &&
+  !(hasCredential(request) && 'query' in (request.query as object));
 
 export const createGraphQLContext = (services: Context, actor: Actor, requestId: string): GraphQLContext => ({
   services,

@@ -140,7 +140,10 @@ describe('a credential', () => {
         headers: { ...headers, 'content-type': 'application/json' },
         body: JSON.stringify({ query: '{ viewer { tenantId } }' }),
       });
-      expect(await graphql.json()).toEqual({ data: { viewer: { tenantId } } });
+      expect(await graphql.json()).toEqual({
+        data: { viewer: { tenantId } },
+        extensions: { cost: expect.anything() },
+      });
     }
   });
 
@@ -204,7 +207,7 @@ describe('a WebSocket', () => {
     const { apiKey, tenantId } = await app.tenant();
     await expect(closeCode({ Authorization: `Bearer ${apiKey}` })).rejects.toThrow('accepted');
     const [answer] = await (await subscribe(connect(app.url, apiKey), '{ viewer { tenantId } }')).waitFor(1);
-    expect(answer).toEqual({ data: { viewer: { tenantId } } });
+    expect(answer).toEqual({ data: { viewer: { tenantId } }, extensions: { cost: expect.anything() } });
   });
 
   it('gets no operation done once its key was revoked', async () => {
@@ -236,6 +239,7 @@ describe('a WebSocket', () => {
     await client.rest('POST', '/inbound', message);
     expect((await live.waitFor(2))[1]).toEqual({
       errors: [{ message: 'A valid API key is required', extensions: { code: 'UNAUTHENTICATED' } }],
+      extensions: { cost: expect.anything() },
     });
   });
 
@@ -275,8 +279,15 @@ async function furnished() {
   });
   const inbound = await client.rest('POST', '/inbound', message);
   const outbound = await client.rest('POST', '/outbound', message);
+  const email = await client.rest('POST', '/inbound', {
+    ...message,
+    channel: 'email',
+    content: { body: 'Hi', attachments: [{ filename: 'a', contentType: 'text/plain', data: 'QQ' }] },
+  });
+  const { body } = await client.rest('GET', `/messages/${email.body.messageId}`);
   return {
     client,
+    attachmentId: body.content.attachments[0].id as string,
     threadId: inbound.body.threadId as string,
     messageId: inbound.body.messageId as string,
     outboundId: outbound.body.messageId as string,
@@ -289,6 +300,15 @@ type Furnished = Awaited<ReturnType<typeof furnished>>;
 const routeScopes: Record<string, [scope: string, path: (given: Furnished) => string, body?: object]> = {
   'GET /threads': [READ, () => '/threads'],
   'GET /threads/:threadId': [READ, ({ threadId }) => `/threads/${threadId}`],
+  'GET /threads/:threadId/messages': [READ, ({ threadId }) => `/threads/${threadId}/messages`],
+  'GET /messages/:messageId': [READ, ({ messageId }) => `/messages/${messageId}`],
+  'PUT /messages/:messageId/status': [
+    WRITE,
+    ({ messageId }) => `/messages/${messageId}/status`,
+    { status: 'read' },
+  ],
+  'GET /attachments/:attachmentId': [READ, ({ attachmentId }) => `/attachments/${attachmentId}`],
+  'GET /events': [READ, () => '/events'],
   'PUT /threads/:threadId': [WRITE, ({ threadId }) => `/threads/${threadId}`, { status: 'closed' }],
   'DELETE /threads/:threadId': [WRITE, ({ threadId }) => `/threads/${threadId}?permanent=true`],
   'POST /inbound': [WRITE, () => '/inbound', message],
@@ -304,9 +324,13 @@ const routeScopes: Record<string, [scope: string, path: (given: Furnished) => st
 };
 
 describe('a REST route', () => {
-  it('has a row in the table of scopes', () => {
-    const offered = restRoutes.map(({ method, path }) => `${method} ${path.slice(REST.length)}`);
-    expect(Object.keys(routeScopes).sort()).toEqual(offered.sort());
+  it('has a row in the table of scopes, with the scope that the table of routes names', () => {
+    const offered = restRoutes.map(({ method, path, scope }) => [
+      `${method} ${path.slice(REST.length)}`,
+      scope,
+    ]);
+    const tested = Object.entries(routeScopes).map(([route, [scope]]) => [route, scope]);
+    expect(tested.sort()).toEqual(offered.sort());
   });
 
   it.each(Object.entries(routeScopes))(
@@ -340,7 +364,9 @@ const fieldScopes: Record<
   'Query.thread': [READ, 'query ($threadId: ID!) { thread(id: $threadId) { id } }', (given) => given],
   'Query.threads': [READ, '{ threads { edges { cursor } } }'],
   'Query.message': [READ, 'query ($messageId: ID!) { message(id: $messageId) { id } }', (given) => given],
+  'Query.searchMessages': [READ, '{ searchMessages(query: "Hello") { edges { cursor } } }'],
   'Query.eventCursor': [READ, '{ eventCursor }'],
+  'Query.events': [READ, '{ events { nextCursor } }'],
   'Query.workflowConversation': [READ, '{ workflowConversation(id: 1) { id } }'],
   'Query.workflowConversations': [READ, '{ workflowConversations { edges { cursor } } }'],
   'Query.agentProduct': [READ, '{ agentProduct(id: 1) { id } }'],
@@ -375,6 +401,11 @@ const fieldScopes: Record<
   'Mutation.archiveThread': [
     WRITE,
     'mutation ($threadId: ID!) { archiveThread(input: {id: $threadId}) { thread { id } } }',
+    (given) => given,
+  ],
+  'Mutation.markThreadRead': [
+    WRITE,
+    'mutation ($threadId: ID!) { markThreadRead(input: {id: $threadId, position: 1}) { thread { unreadCount } } }',
     (given) => given,
   ],
   'Mutation.deleteThread': [
@@ -424,6 +455,35 @@ const fieldScopes: Record<
     'mutation ($webhookId: ID!) { updateWebhook(input: {id: $webhookId, description: "x"}) { webhook { id } } }',
     (given) => given,
   ],
+  'Mutation.pauseWebhook': [
+    WEBHOOKS,
+    'mutation ($webhookId: ID!) { pauseWebhook(input: {id: $webhookId}) { __typename } }',
+    (given) => given,
+  ],
+  'Mutation.resumeWebhook': [
+    WEBHOOKS,
+    'mutation ($webhookId: ID!) { resumeWebhook(input: {id: $webhookId}) { __typename } }',
+    (given) => given,
+  ],
+  'Mutation.rotateWebhookSecret': [
+    WEBHOOKS,
+    'mutation ($webhookId: ID!) { rotateWebhookSecret(input: {id: $webhookId}) { __typename } }',
+    (given) => given,
+  ],
+  'Mutation.sendTestWebhook': [
+    WEBHOOKS,
+    'mutation ($webhookId: ID!) { sendTestWebhook(input: {id: $webhookId}) { __typename } }',
+    (given) => given,
+  ],
+  'Mutation.recoverWebhook': [
+    WEBHOOKS,
+    'mutation ($webhookId: ID!) { recoverWebhook(input: {id: $webhookId, since: "2026-01-01T00:00:00Z"}) { __typename } }',
+    (given) => given,
+  ],
+  'Mutation.retryDelivery': [
+    WEBHOOKS,
+    `mutation { retryDelivery(input: {id: "${encodeId('delivery', newId())}"}) { __typename } }`,
+  ],
   'Mutation.deleteWebhook': [
     WEBHOOKS,
     'mutation ($webhookId: ID!) { deleteWebhook(input: {id: $webhookId}) { deletedId } }',
@@ -448,6 +508,9 @@ const fieldScopes: Record<
   ],
   'Mutation.revokeApiKey': [ADMIN, 'mutation { revokeApiKey(input: {id: "x"}) { __typename } }'],
   'Subscription.messageAdded': [READ, 'subscription { messageAdded(after: "start") { cursor } }'],
+  'Subscription.messageUpdated': [READ, 'subscription { messageUpdated(after: "start") { cursor } }'],
+  'Subscription.threadUpdated': [READ, 'subscription { threadUpdated(after: "start") { cursor } }'],
+  'Subscription.events': [READ, 'subscription { events(after: "start") { cursor } }'],
   'Subscription.workflowConversationUpdated': [
     READ,
     'subscription { workflowConversationUpdated(after: "start") { cursor } }',
@@ -599,7 +662,7 @@ describe('a GraphQL field', () => {
       'query ($webhookId: ID!) { webhook(id: $webhookId) { deliveries { edges { node { thread { id } } } } } }',
       { webhookId },
     );
-    await expectForbidden(WORKFLOWS, READ, '{ signals { edges { node { message { id } } } } }', {});
+    await expectForbidden(WORKFLOWS, READ, '{ signals(first: 1) { edges { node { message { id } } } } }', {});
     const archive = (selection: string) =>
       `mutation ($threadId: ID!) { archiveThread(input: {id: $threadId}) { thread { ${selection} } } }`;
     await expectForbidden(WRITE, READ, archive('messages { edges { cursor } }'), { threadId });
@@ -636,7 +699,8 @@ describe('an administrator', () => {
         'mutation ($id: String!) { createTenant(input: {id: $id, name: "x"}) { tenant { id } } }',
         { id },
       );
-    expect((await make()).body).toEqual({ data: { createTenant: { tenant: { id } } } });
+    const made = { createTenant: { tenant: { id } } };
+    expect((await make()).body).toEqual({ data: made, extensions: { cost: expect.anything() } });
     expect((await make()).body.errors).toMatchObject([{ extensions: { code: 'CONFLICT' } }]);
   });
 

@@ -714,6 +714,55 @@ const mutations: Record<
       [{ status: 'ENABLED' }, ['status']],
     ],
   },
+  pauseWebhook: {
+    accepted: ({ webhookId }) => ({ id: webhookId }),
+    texts: [],
+    refused: [
+      [{ id: null }, ['id']],
+      [{ url: 'http://127.0.0.1:9/' }, ['url']],
+    ],
+  },
+  resumeWebhook: {
+    accepted: ({ webhookId }) => ({ id: webhookId }),
+    texts: [],
+    refused: [
+      [{ id: null }, ['id']],
+      [{ url: 'http://127.0.0.1:9/' }, ['url']],
+    ],
+  },
+  sendTestWebhook: {
+    accepted: ({ webhookId }) => ({ id: webhookId }),
+    texts: [],
+    refused: [
+      [{ id: null }, ['id']],
+      [{ url: 'http://127.0.0.1:9/' }, ['url']],
+    ],
+  },
+  rotateWebhookSecret: {
+    accepted: ({ webhookId }) => ({ id: webhookId, secret: 'a secret of one’s own' }),
+    texts: ['secret'],
+    refused: [
+      [{ id: {} }, ['id']],
+      [{ secret: 'short' }, ['secret']],
+      [{ secret: 'x'.repeat(256) }, ['secret']],
+      [{ secret: 'whsec_%%%%%%%%%%%%' }, ['secret']],
+    ],
+  },
+  retryDelivery: {
+    accepted: () => ({ id: encodeId('delivery', newId()) }),
+    texts: [],
+    refused: [[{ id: {} }, ['id']]],
+  },
+  recoverWebhook: {
+    accepted: ({ webhookId }) => ({ id: webhookId, since: '2026-01-01T00:00:00Z' }),
+    texts: [],
+    refused: [
+      [{ id: {} }, ['id']],
+      [{ since: undefined }, ['since']],
+      [{ since: 'yesterday' }, ['since']],
+      [{ since: '9999-12-31T23:59:59-23:59' }, ['since']],
+    ],
+  },
   deleteWebhook: {
     accepted: ({ webhookId }) => ({ id: webhookId }),
     texts: [],
@@ -787,6 +836,10 @@ const mutate = (client: Client, name: string, input: unknown) => {
   const type = `${name[0]!.toUpperCase()}${name.slice(1)}Input`;
   const inputType =
     {
+      pauseWebhook: 'IdInput',
+      resumeWebhook: 'IdInput',
+      sendTestWebhook: 'IdInput',
+      retryDelivery: 'IdInput',
       deleteWebhook: 'IdInput',
       deleteWorkflowHandler: 'IdInput',
       retrySignal: 'IdInput',
@@ -1295,6 +1348,35 @@ describe('a body of millions of values', () => {
     const answer = await roomy.operator.rest('POST', path, text);
     expectRefused(answer, 400, 'invalid_request');
     expect(JSON.stringify(answer.body).length).toBeLessThan(10_000);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+  });
+});
+
+describe('a JSON object of very many values', () => {
+  const MOST = 200_000;
+  const zeros = (count: number) => `[${'0,'.repeat(count - 1)}0]`;
+
+  it('is stored up to 200,000 members and items, all levels together, and refused beyond', async () => {
+    const roomy = await startAppForTest();
+    const post = (content: string) => roomy.operator.rest('POST', '/inbound', withContent(content));
+    expect((await post(`{"a":${zeros(MOST - 1)}}`)).status).toBe(200);
+    for (const content of [`{"a":${zeros(MOST)}}`, `{"a":${zeros(MOST / 2)},"b":[${zeros(MOST / 2)}]}`]) {
+      const answer = await post(content);
+      expectRefused(answer, 400, 'invalid_request', ['content']);
+      expect(answer.body.error.details[0].issue).toBe('must not have more than 200000 members and items');
+    }
+  });
+
+  it.each([
+    ['numbers', '0,'],
+    ['objects', '{},'],
+    ['members', '{"a":1,"b":[0]},'],
+  ])('is refused soon however many there are: %s', async (_name, unit) => {
+    const roomy = await startAppForTest();
+    const values = `[${unit.repeat(10_000_000 / unit.length)}0]`;
+    const startedAt = performance.now();
+    const answer = await roomy.operator.rest('POST', '/inbound', withContent(`{"a":${values}}`));
+    expectRefused(answer, 400, 'invalid_request', ['content']);
     expect(performance.now() - startedAt).toBeLessThan(5_000);
   });
 });

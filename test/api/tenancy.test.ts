@@ -78,6 +78,12 @@ async function furnish(client: Client) {
     deliveryId = data.outbound.deliveries[0]?.id ?? '';
     return signalId !== '' && deliveryId !== '';
   });
+  const email = await client.rest('POST', '/inbound', {
+    ...message,
+    channel: 'email',
+    content: { body: word, attachments: [{ filename: word, contentType: 'text/plain', data: 'QQ' }] },
+  });
+  const { body: withFile } = await client.rest('GET', `/messages/${email.body.messageId}`);
   const { apiKeys } = await client.data('{ apiKeys { edges { node { id } } } }');
   return {
     client,
@@ -91,6 +97,7 @@ async function furnish(client: Client) {
     threadId: threadId as string,
     inboundId,
     outboundId,
+    attachmentId: withFile.content.attachments[0].id as string,
     webhookId: registered.body.id as string,
     handlerId: registerWorkflowHandler.workflowHandler.id as string,
     signalId,
@@ -113,6 +120,7 @@ const KEPT = [
   'conversation_thread',
   'conversation_message',
   'conversation_message_log',
+  'conversation_thread_reader',
   'event',
   'idempotency_key',
   'webhook',
@@ -204,7 +212,7 @@ const lists =
     expect(ids).not.toContain(own(a));
     for (const filter of filters(a)) {
       const { body } = await ask(b.client, `(${filter})`);
-      expect(body).toEqual({ data: { [field]: { edges: [] } } });
+      expect(body).toEqual({ data: { [field]: { edges: [] } }, extensions: { cost: expect.anything() } });
     }
     const theirs = await ask(a.client, '');
     for (const { cursor } of theirs.body.data[field].edges) {
@@ -252,6 +260,14 @@ async function subscribed(subscriber: { events: unknown[] }, make: () => Promise
 
 const send = ({ client, workflowId, participantId, channel }: World) =>
   client.rest('POST', '/inbound', { workflowId, participantId, channel, channelKey: 'k', content: {} });
+
+const sendAndRead = async (world: World) => {
+  const { body } = await send(world);
+  await world.client.rest('PUT', `/messages/${body.messageId}/status`, { status: 'read' });
+};
+
+const describeThread = ({ client, threadId }: World) =>
+  client.rest('PUT', `/threads/${threadId}`, { metadata: { at: newId() } });
 
 const reconnect = ({ client, conversationId }: World) =>
   client.data(
@@ -343,6 +359,57 @@ const fields: Record<string, () => Promise<unknown>> = {
     () => [],
     ({ productId }) => productId,
   ),
+  'Query.searchMessages': async () => {
+    const ask = (client: Client, variables: object) =>
+      client.graphql(
+        `query ($query: String!, $workflowId: String, $after: String) {
+          searchMessages(query: $query, workflowId: $workflowId, after: $after) { edges { cursor node { id content thread { id } } } }
+        }`,
+        variables,
+      );
+    const mine = await ask(a.client, { query: a.word });
+    expect(mine.body.data.searchMessages.edges.length).toBeGreaterThan(0);
+    const { workflowId } = a;
+    // The words of a tenant's name are found, but not another tenant's messages; nor are these by what they lack.
+    for (const variables of [
+      { query: a.word },
+      { query: a.word, workflowId },
+      { query: '-nobody', workflowId },
+    ]) {
+      const { body } = await ask(b.client, variables);
+      expect(body).toEqual({
+        data: { searchMessages: { edges: [] } },
+        extensions: { cost: expect.anything() },
+      });
+    }
+    expectNothingOfA(await ask(b.client, { query: `-${b.word}` }));
+    const after = mine.body.data.searchMessages.edges[0].cursor;
+    expect((await ask(b.client, { query: a.word, after })).body).toMatchObject({
+      errors: [{ extensions: { code: 'BAD_USER_INPUT', details: [{ field: 'after' }] } }],
+    });
+  },
+  'Query.events': async () => {
+    const ask = (variables: object) =>
+      b.client.graphql(
+        `query ($after: String, $filter: EventFilter) {
+          events(after: $after, filter: $filter, first: 100) {
+            events { threadId messageId workflowConversationId thread { id } message { id } workflowConversation { id } data }
+            hasMore
+          }
+        }`,
+        variables,
+      );
+    const all = await ask({});
+    expect(all.body.data.events.events.length).toBeGreaterThan(5);
+    expectNothingOfA(all);
+    for (const filter of [{ threadId: a.threadId }, { workflowId: a.workflowId }]) {
+      expect((await ask({ filter })).body.data).toEqual({ events: { events: [], hasMore: false } });
+    }
+    const { eventCursor } = await a.client.data('{ eventCursor }');
+    expect((await ask({ after: eventCursor })).body).toMatchObject({
+      errors: [{ extensions: { code: 'BAD_USER_INPUT', details: [{ field: 'after' }] } }],
+    });
+  },
   'Query.eventCursor': async () => {
     const first = await b.client.data('{ eventCursor }');
     await send(a);
@@ -405,6 +472,30 @@ const fields: Record<string, () => Promise<unknown>> = {
       id: nobody('thread'),
     },
   ),
+  'Mutation.markThreadRead': async () => {
+    await changes(
+      'markThreadRead',
+      'MarkThreadReadInput',
+      ({ threadId }) => ({ id: threadId, position: 1 }),
+      { id: nobody('thread'), position: 1 },
+    )();
+    // A user's number says nothing about the tenant.
+    const asUser = async ({ client, word }: World) => {
+      const { createApiKey } = await client.data(
+        'mutation ($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret } }',
+        { input: { name: 'user', scopes: ['conversations:read', 'conversations:write'], userId: 7 } },
+      );
+      return app.client(createApiKey.secret, word);
+    };
+    const unread = 'query ($id: ID!) { thread(id: $id) { unreadCount messageCount } }';
+    const [theirs, mine] = [await asUser(a), await asUser(b)];
+    before = await everythingOf(a);
+    await mine.data('mutation ($id: ID!) { markThreadRead(input: {id: $id, position: 1}) { __typename } }', {
+      id: b.threadId,
+    });
+    const { thread } = await theirs.data(unread, { id: a.threadId });
+    expect(thread.unreadCount).toBe(thread.messageCount);
+  },
   'Mutation.deleteThread': changes(
     'deleteThread',
     'DeleteThreadInput',
@@ -425,6 +516,30 @@ const fields: Record<string, () => Promise<unknown>> = {
     ({ webhookId }) => ({ id: webhookId, url: 'http://127.0.0.1:9/stolen' }),
     { id: nobody('webhook'), url: 'http://127.0.0.1:9/stolen' },
   ),
+  'Mutation.pauseWebhook': changes('pauseWebhook', 'IdInput', ({ webhookId }) => ({ id: webhookId }), {
+    id: nobody('webhook'),
+  }),
+  'Mutation.resumeWebhook': changes('resumeWebhook', 'IdInput', ({ webhookId }) => ({ id: webhookId }), {
+    id: nobody('webhook'),
+  }),
+  'Mutation.rotateWebhookSecret': changes(
+    'rotateWebhookSecret',
+    'RotateWebhookSecretInput',
+    ({ webhookId }) => ({ id: webhookId }),
+    { id: nobody('webhook') },
+  ),
+  'Mutation.sendTestWebhook': changes('sendTestWebhook', 'IdInput', ({ webhookId }) => ({ id: webhookId }), {
+    id: nobody('webhook'),
+  }),
+  'Mutation.recoverWebhook': changes(
+    'recoverWebhook',
+    'RecoverWebhookInput',
+    ({ webhookId }) => ({ id: webhookId, since: '2026-01-01T00:00:00Z' }),
+    { id: nobody('webhook'), since: '2026-01-01T00:00:00Z' },
+  ),
+  'Mutation.retryDelivery': changes('retryDelivery', 'IdInput', ({ deliveryId }) => ({ id: deliveryId }), {
+    id: nobody('delivery'),
+  }),
   'Mutation.deleteWebhook': changes('deleteWebhook', 'IdInput', ({ webhookId }) => ({ id: webhookId }), {
     id: nobody('webhook'),
   }),
@@ -562,6 +677,42 @@ const fields: Record<string, () => Promise<unknown>> = {
     // Letting B's messages through is not what keeps A's out.
     before = undefined;
   },
+  'Subscription.messageUpdated': async () => {
+    const query = `subscription ($threadId: ID, $workflowId: String, $after: String) {
+      messageUpdated(threadId: $threadId, workflowId: $workflowId, after: $after) { cursor message { id content } }
+    }`;
+    const { threadId, workflowId } = a;
+    for (const filter of [{ threadId }, { workflowId }, { threadId, after: 'start' }]) {
+      await followForeign(query, filter, sendAndRead);
+    }
+    await refusesCursorOfA(query);
+    before = undefined;
+  },
+  'Subscription.threadUpdated': async () => {
+    const query = `subscription ($threadId: ID, $workflowId: String, $after: String) {
+      threadUpdated(threadId: $threadId, workflowId: $workflowId, after: $after) { cursor thread { id metadata } }
+    }`;
+    const { threadId, workflowId } = a;
+    for (const filter of [{ threadId }, { workflowId }, { threadId, after: 'start' }]) {
+      await followForeign(query, filter, describeThread);
+    }
+    await refusesCursorOfA(query);
+    before = undefined;
+  },
+  'Subscription.events': async () => {
+    const query = `subscription ($filter: EventFilter, $after: String) {
+      events(filter: $filter, after: $after) {
+        cursor threadId messageId thread { id workflowId } message { id content } workflowConversation { id configuration } data
+      }
+    }`;
+    const { threadId, workflowId } = a;
+    for (const filter of [{ threadId }, { workflowId }]) {
+      await followForeign(query, { filter }, send);
+      await followForeign(query, { filter, after: 'start' }, send);
+    }
+    await refusesCursorOfA(query);
+    before = undefined;
+  },
   'Subscription.workflowConversationUpdated': async () => {
     const query = `subscription ($id: Int, $after: String) {
       workflowConversationUpdated(id: $id, after: $after) { cursor workflowConversation { id configuration } }
@@ -644,6 +795,26 @@ const routes: Record<string, () => Promise<unknown>> = {
     expect(body).toEqual({ threads: [], page: 1, pageSize: 20, hasMore: false });
   },
   'GET /threads/:threadId': () => asksBothByPath('GET', '/threads/', a.threadId, nobody('thread')),
+  'GET /threads/:threadId/messages': async () => {
+    const paths = [a.threadId, nobody('thread')].map((id) => `/threads/${id}/messages`);
+    await asksBothByPath('GET', '', paths[0]!, paths[1]!);
+  },
+  'GET /messages/:messageId': () => asksBothByPath('GET', '/messages/', a.inboundId, nobody('message')),
+  'PUT /messages/:messageId/status': async () => {
+    const paths = [a.outboundId, nobody('message')].map((id) => `/messages/${id}/status`);
+    await asksBothByPath('PUT', '', paths[0]!, paths[1]!, { status: 'read' });
+  },
+  'GET /attachments/:attachmentId': () =>
+    asksBothByPath('GET', '/attachments/', a.attachmentId, nobody('attachment')),
+  'GET /events': async () => {
+    expectNothingOfA(await b.client.rest('GET', '/events?after=start'));
+    for (const filter of [`threadId=${a.threadId}`, `workflowId=${a.workflowId}`]) {
+      const { body } = await b.client.rest('GET', `/events?after=start&${filter}`);
+      expect(body).not.toContain('data:');
+    }
+    const theirCursor = (await a.client.rest('GET', '/threads')).headers.get('x-event-cursor');
+    expect((await b.client.rest('GET', `/events?after=${theirCursor}`)).status).toBe(400);
+  },
   'PUT /threads/:threadId': () =>
     asksBothByPath('PUT', '/threads/', a.threadId, nobody('thread'), { status: 'closed' }),
   'DELETE /threads/:threadId': async () => {

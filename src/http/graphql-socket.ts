@@ -1,0 +1,77 @@
+import type { Socket } from 'node:net';
+import { CloseCode, type Server } from 'graphql-ws';
+import type { WebSocket } from 'ws';
+import type { Log } from '../log.js';
+
+const KEEP_ALIVE_MS = 12_000;
+/** Answers that a client leaves unread, in bytes. From there on nothing is read of it either. */
+const MAX_UNREAD_BYTES = 1_048_576;
+
+/**
+ * Speaks graphql-transport-ws on a socket. The library's own adapter writes every stranger's malformed frame to
+ * the console, and reads on from a client that reads nothing.
+ */
+export function serveSocket<Extra>(
+  protocol: Server<Extra & Record<PropertyKey, unknown>>,
+  socket: WebSocket,
+  connection: Socket,
+  extra: Extra & Record<PropertyKey, unknown>,
+  log: Log,
+): void {
+  const stopPinging = keepAlive(socket, connection);
+  socket.on('ping', () => waitForReader(socket));
+  // The socket is then closed, with the code that says why, by ws itself.
+  socket.on('error', (error) => log.debug({ err: error }, 'a WebSocket broke'));
+
+  const closed = protocol.opened(
+    {
+      protocol: socket.protocol,
+      send: (text) => send(socket, text),
+      close: (code, reason) => socket.close(code, reason),
+      onMessage: (handle) =>
+        socket.on('message', (data) => {
+          waitForReader(socket);
+          handle(String(data)).catch((error: unknown) => {
+            log.warn({ err: error }, 'a WebSocket message could not be handled');
+            socket.close(CloseCode.InternalServerError, 'Internal server error');
+          });
+        }),
+    },
+    extra,
+  );
+  socket.once('close', (code, reason) => {
+    stopPinging();
+    closed(code, String(reason)).catch((error: unknown) =>
+      log.warn({ err: error }, 'a WebSocket could not be cleaned up after'),
+    );
+  });
+}
+
+/** Resolves when it is on its way to the client; what a closed socket would have got is dropped. */
+const send = (socket: WebSocket, text: string) =>
+  new Promise<void>((resolve, reject) => {
+    if (socket.readyState !== socket.OPEN) return resolve();
+    socket.send(text, (error) => (error ? reject(error) : resolve()));
+  });
+
+/**
+ * Pings at intervals, and gives up on a client that has sent nothing since the last. Any byte will do: an answer to
+ * a ping waits behind what the client is sending, such as a large message over a slow line.
+ */
+function keepAlive(socket: WebSocket, connection: Socket): () => void {
+  let bytesSeen = -1;
+  const interval = setInterval(() => {
+    if (connection.bytesRead === bytesSeen) return socket.terminate();
+    bytesSeen = connection.bytesRead;
+    if (socket.readyState === socket.OPEN) socket.ping();
+  }, KEEP_ALIVE_MS);
+  return () => clearInterval(interval);
+}
+
+/** Pauses while too many answers wait to be read; a ping is sent behind them, and tells when they are gone. */
+function waitForReader(socket: WebSocket): void {
+  if (socket.bufferedAmount <= MAX_UNREAD_BYTES || socket.isPaused || socket.readyState !== socket.OPEN)
+    return;
+  socket.pause();
+  socket.ping(undefined, undefined, () => socket.resume());
+}

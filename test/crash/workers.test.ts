@@ -1,0 +1,16 @@
+import { describe, expect, it } from 'vitest';
+import { hasRedis } from '../support/redis.js';
+import { killInTheMiddleOfAPost, terminateUnderLoad } from '../support/worker-processes.js';
+
+const backends = hasRedis ? (['postgres', 'redis'] as const) : (['postgres'] as const);
+
+describe.each(backends)('workers with the queues on %s', (backend) => {
+  it('take over from one that was killed in the middle of a POST, within 15 s and under the same id', async () => {
+    expect(await killInTheMiddleOfAPost(backend)).toBeLessThan(15_000);
+  }, 120_000);
+
+  it('drain on SIGTERM under load, and the last delivers what is left, nothing twice in the record', async () => {
+    const { drainMs } = await terminateUnderLoad({ backend, signals: 200, timeoutMs: 60_000 });
+    expect(drainMs).toHaveLength(2);
+  }, 180_000);
+});
