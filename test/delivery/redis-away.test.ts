@@ -31,6 +31,20 @@ describe.skipIf(!hasRedis)('with the queues on a Redis that goes away', () => {
     ]);
   }, 60_000);
 
+  it('does not send again what is under way when it is flushed, however long that takes', async () => {
+    const redis = await startRedis();
+    const app = await startAppForTest({ redisUrl: redis.url });
+    const client = await app.tenant();
+    // Longer than a lease and the sweep after it: without its doorbell only the heartbeat keeps it from others.
+    const receiver = await startReceiver((_, response) => void setTimeout(() => response.end(), 12_000));
+    await registerHandler(client, { kind: 'HTTP', url: receiver.url });
+    const { messageId } = await receive(client, 'takes its time');
+    await receiver.waitFor(1);
+    await redis.flush();
+    await signalBecomes(client, messageId, 'DELIVERED', 25_000);
+    expect(receiver.received).toHaveLength(1);
+  }, 60_000);
+
   it('starts without it, and delivers when it comes', async () => {
     const redis = await startRedis();
     await redis.kill();

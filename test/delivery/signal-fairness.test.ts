@@ -59,18 +59,6 @@ describe('a workflow whose handler hangs', () => {
   }, 60_000);
 });
 
-describe('a handler that takes longer than a lease', () => {
-  it('gets the signal once', async () => {
-    const client = await app.tenant();
-    const handler = await startReceiver((_, response) => void setTimeout(() => response.end(), 10_000));
-    await registerHandler(client, { kind: 'HTTP', url: handler.url });
-    const { messageId } = await receive(client, 'takes its time');
-    await signalBecomes(client, messageId, 'DELIVERED', 20_000);
-    expect(handler.received).toHaveLength(1);
-    expect((await signalOf(client, messageId)).attempts).toHaveLength(1);
-  });
-});
-
 describe('a signal without a handler', () => {
   it('goes out when one is registered, sooner than any sweep would find it', async () => {
     const delays: number[] = [];

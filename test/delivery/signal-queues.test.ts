@@ -32,6 +32,20 @@ async function startWorker(client: Client, queue: string, process: (job: Job) =>
   onTestFinished(() => worker.close(true));
 }
 
+/** Whether a job waits in a queue. */
+async function isQueued(client: Client, queue: string, jobId: string): Promise<boolean> {
+  const name = `parley.${client.tenantId}.${queue}`;
+  const { redisUrl } = app.services.config;
+  if (redisUrl === null) {
+    const sql = 'SELECT 1 FROM parley_queue.job WHERE queue = $1 AND id = $2';
+    return (await query(app.databaseUrl, sql, [name, jobId])).length > 0;
+  }
+  const redis = new Redis(redisUrl);
+  const count = await redis.exists(`bull:${name}:${jobId}`);
+  redis.disconnect();
+  return count > 0;
+}
+
 /** Does away with the queues, as a flushed Redis does. */
 async function loseQueues(): Promise<void> {
   const { redisUrl } = app.services.config;
@@ -149,12 +163,14 @@ describe('a handler of the kind QUEUE', () => {
     const client = await app.tenant();
     await registerHandler(client, { kind: 'QUEUE', queue: 'agents' });
     const { messageId } = await receive(client, 'hello');
-    await eventually(async () => (await signalOf(client, messageId)).nextAttemptAt !== null);
+    await signalBecomes(client, messageId, 'PENDING');
+    const { id } = await signalOf(client, messageId);
+    await eventually(() => isQueued(client, 'agents', id));
     await loseQueues();
     const ids: (string | undefined)[] = [];
     await startWorker(client, 'agents', async (job) => void ids.push(job.id));
     await signalBecomes(client, messageId, 'DELIVERED', 25_000);
-    expect(ids).toEqual([(await signalOf(client, messageId)).id]);
+    expect(ids).toEqual([id]);
   });
 
   it('leaves no finished job behind', async () => {
