@@ -61,7 +61,19 @@ describe('the main job', () => {
       channelKey: 'participant_123@example.com',
       participantId: 'participant_123',
       receivedAt: stored.body.createdAt,
-      content: inbound.content,
+      content: {
+        ...inbound.content,
+        attachments: [
+          {
+            filename: 'test.txt',
+            contentType: 'text/plain',
+            contentId: 'attachment_123',
+            id: expect.stringMatching(/^attachment_[0-9a-z]{26}$/),
+            size: 14,
+            url: expect.stringContaining(`${app.url}/api/agent/conversations/attachments/attachment_`),
+          },
+        ],
+      },
       direction: 'inbound',
       metadata: { source: 'email_server', priority: 'normal' },
     });
