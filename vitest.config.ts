@@ -9,6 +9,8 @@ export default defineConfig({
     exclude: ['test/torture/**'],
     globalSetup: 'test/support/global-setup.ts',
     pool: 'forks',
+    // Much of what tests do is waiting, so two go on beside each other on the smallest machine too.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

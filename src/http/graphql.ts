@@ -1,4 +1,5 @@
 import { ApolloServer, type ApolloServerPlugin, HeaderMap } from '@apollo/server';
+import { ApolloServerPluginLandingPageDisabled } from '@apollo/server/plugin/disabled';
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { GraphQLError } from 'graphql';
@@ -38,7 +39,8 @@ export async function mountGraphQL(
       set: async () => {},
       delete: async () => {},
     },
-    plugins: [answerBy(operations)],
+    // Apollo's own page needs the internet.
+    plugins: [answerBy(operations), ApolloServerPluginLandingPageDisabled()],
     formatError: (formatted, error) => formatError(formatted, error, currentRequestId(), services),
     logger: services.log as never,
     stopOnTerminationSignals: false,

@@ -9,8 +9,13 @@ import type { QueueBackend } from './queue-backend.js';
  * worker claims that from the database, so a doorbell that is lost, repeated or late does no harm.
  */
 export interface Doorbell {
-  /** @throws when the queue does not take the bells in time; the sweeper rings them again */
+  /**
+   * Rings once for each of the lanes that are not rung for already.
+   * @throws when the queue does not take the bells in time; the sweeper rings them again
+   */
   ring(lanes: readonly Lane[]): Promise<void>;
+  /** Rings for lanes whose bells may have been lost: by a bell that a killed worker had just heard, for one. */
+  ringAgain(lanes: readonly Lane[]): Promise<void>;
   /** Rings without anybody waiting for it. What fails is left to the sweeper. */
   ringSoon(lanes: readonly Lane[]): void;
   /**
@@ -21,16 +26,18 @@ export interface Doorbell {
 }
 
 export interface DoorbellAnswerer {
-  /** Stops taking doorbells and waits for the lanes that are being worked on. */
+  /** Stops taking doorbells. */
   close(): Promise<void>;
 }
 
 const QUEUE = 'parley-lanes';
-/** Far more than a tenant may have at once, so that many tenants with dead receivers leave room for others. */
-const LANES_AT_ONCE = 2_000;
-/** Lock and stall check together are how long a killed worker's doorbell stays unheard: at most 10 s. */
+/** Hearing a bell takes no time: it only says which lane is to have a turn. */
+const BELLS_AT_ONCE = 20;
+/** A bell that a killed worker had just heard is in the way of others for its lane until it is found stalled. */
 const LOCK_MS = 5_000;
 const STALL_CHECK_MS = 5_000;
+/** Repeated bells of a lane within this time are one. */
+const REPEATED_BELL_MS = 3_000;
 /** How soon the worker asks again after the connection was refused, as when Postgres restarts. */
 const RETRY_DELAY_MS = 1_000;
 const LOWEST_PRIORITY = 1_000;
@@ -48,12 +55,14 @@ export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
   const soon = new Map<string, Lane>();
   let isRingingSoon = false;
 
-  async function ring(lanes: readonly Lane[]): Promise<void> {
+  const ring = (lanes: readonly Lane[]) => ringAs(lanes, ({ laneId }) => laneId);
+
+  async function ringAs(lanes: readonly Lane[], bellOf: (lane: Lane) => string): Promise<void> {
     if (lanes.length === 0) return;
     const bells = inTurn(lanes).map(({ lane, priority }) => ({
       name: 'lane',
       data: lane,
-      opts: { priority, deduplication: { id: lane.laneId, keepLastIfActive: true } },
+      opts: { priority, deduplication: { id: bellOf(lane), keepLastIfActive: true } },
     }));
     // Sorted, because the queue locks a row per deduplication id and other rings lock the same ones.
     bells.sort((a, b) => (a.data.laneId < b.data.laneId ? -1 : 1));
@@ -74,6 +83,10 @@ export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
 
   return {
     ring,
+    ringAgain(lanes) {
+      const now = Math.floor(Date.now() / REPEATED_BELL_MS);
+      return ringAs(lanes, ({ laneId }) => `${laneId}@again-${now}`);
+    },
     ringSoon(lanes) {
       for (const lane of lanes) soon.set(lane.laneId, lane);
       if (!isRingingSoon) void ringTheseSoon();
@@ -100,22 +113,22 @@ function inTurn(lanes: readonly Lane[]): { lane: Lane; priority: number }[] {
   });
 }
 
-/** Answers doorbells, many lanes at once. */
+/** Hears doorbells. Whoever hears one is to remember it, for it is gone then. */
 export async function answerDoorbell(
   backend: QueueBackend,
   log: Log,
-  workOn: (lane: Lane) => Promise<void>,
+  hear: (lane: Lane) => void,
 ): Promise<DoorbellAnswerer> {
   const worker = await backend.worker(QUEUE, {
-    process: async (data) => workOn(laneSchema.parse(data)),
-    onFailed: (lane, error) => log.error({ err: error, lane }, 'a lane failed'),
+    process: async (data) => hear(laneSchema.parse(data)),
+    onFailed: (lane, error) => log.error({ err: error, lane }, 'a doorbell was not heard'),
     runRetryDelay: RETRY_DELAY_MS,
-    concurrency: LANES_AT_ONCE,
+    concurrency: BELLS_AT_ONCE,
     lockDuration: LOCK_MS,
     stalledInterval: STALL_CHECK_MS,
     removeOnComplete: { count: 0 },
     removeOnFail: { count: 0 },
   });
-  worker.run().catch((error: unknown) => log.error({ err: error }, 'the lanes are not worked on'));
+  worker.run().catch((error: unknown) => log.error({ err: error }, 'doorbells are not heard'));
   return { close: () => worker.close() };
 }

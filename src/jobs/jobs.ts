@@ -70,13 +70,17 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     settle: (outcome: Outcome) => settlement.add(outcome),
     isStopping: () => stopping,
   };
-  const turns = new Turns(doorbell.ringSoon);
-  const answerer = await answerDoorbell(queueBackend, log, (lane) =>
-    turns.take(lane, () => workOnLane(worker, lane)),
-  ).catch(async (error: unknown) => {
-    await Promise.all([heartbeat.stop(), queues.stop()]);
-    throw error;
-  });
+  const turns = new Turns((lane, turn) =>
+    workOnLane(worker, lane, turn).catch((error: unknown) =>
+      log.error({ err: error, ...lane }, 'a lane failed'),
+    ),
+  );
+  const answerer = await answerDoorbell(queueBackend, log, (lane) => turns.take(lane)).catch(
+    async (error: unknown) => {
+      await Promise.all([heartbeat.stop(), queues.stop()]);
+      throw error;
+    },
+  );
 
   const dispatcher = startPoller({
     name: 'dispatcher',
@@ -98,7 +102,8 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     work: async () => {
       await releaseParkedSignals(database);
       await wakeExpiredSignals(database);
-      await doorbell.ring(await findSilentLanes(database));
+      const silent = await findSilentLanes(database);
+      await doorbell.ringAgain(silent.filter((lane) => !turns.has(lane)));
       return abandonDeliveries(database, hints);
     },
   });
@@ -108,8 +113,11 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
       stopping = true;
       await Promise.all([dispatcher.stop(), sweeper.stop(), queues.stop()]);
       const timer = setTimeout(() => cut.abort(), graceMs);
-      await answerer.close();
+      const closed = answerer.close();
+      doorbell.ringSoon(turns.stop());
+      await turns.done();
       clearTimeout(timer);
+      await closed;
       await settlement.drained();
       await heartbeat.stop();
     },

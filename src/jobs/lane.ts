@@ -7,6 +7,7 @@ import type { Outcome } from '../services/deliveries/settle.js';
 import type { Attempted } from './attempt.js';
 import type { Doorbell } from './doorbell.js';
 import type { Heartbeat } from './heartbeat.js';
+import type { Turn } from './turn.js';
 
 export interface LaneWorker {
   readonly database: Database;
@@ -26,21 +27,23 @@ const MAX_IN_FLIGHT = 20;
 const LONGEST_WAIT_MS = 100;
 /** Shorter pauses than this end by a timer of this process; longer ones by a doorbell that outlives it. */
 const SHORTEST_DELAYED_RING_MS = 1_000;
-/** After this a lane that is still busy goes to the end of the queue. */
+/** After this a lane that is still busy makes room for others that wait. */
 const TURN_MS = 10_000;
 
 /**
  * Works on one lane: claims what is due, sends it, records what came of it, and looks again until nothing is
- * due. New deliveries are claimed as soon as earlier ones are done, so one slow answer does not hold up the rest.
+ * due. New deliveries are claimed as soon as they are rung for or earlier ones are done, so one slow answer does not
+ * hold up the rest.
  */
-export async function workOnLane(worker: LaneWorker, lane: Lane): Promise<void> {
+export async function workOnLane(worker: LaneWorker, lane: Lane, turn: Turn): Promise<void> {
   const inFlight = new Set<Promise<void>>();
   const endOfTurn = Date.now() + TURN_MS;
   while (!worker.isStopping()) {
-    if (Date.now() > endOfTurn) {
-      await worker.doorbell.ring([lane]);
+    if (Date.now() > endOfTurn && turn.othersWait()) {
+      turn.ring();
       break;
     }
+    turn.hear();
     const { deliveries, pauseMs } = await claimDeliveries(
       worker.database,
       lane,
@@ -57,19 +60,20 @@ export async function workOnLane(worker: LaneWorker, lane: Lane): Promise<void> 
       break;
     }
     if (deliveries.length === 0 || pauseMs !== null || inFlight.size >= MAX_IN_FLIGHT) {
-      await firstOf(inFlight, pauseMs);
+      const isFull = inFlight.size >= MAX_IN_FLIGHT;
+      await firstOf([...inFlight, ...(isFull ? [] : [turn.rung()])], pauseMs);
     }
   }
   await Promise.all(inFlight);
 }
 
 /** Until one of them is done, or the pause is over. */
-async function firstOf(inFlight: ReadonlySet<Promise<void>>, pauseMs: number | null): Promise<void> {
+async function firstOf(awaited: readonly Promise<void>[], pauseMs: number | null): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const pause = new Promise<void>((resolve) => {
     if (pauseMs !== null) timer = setTimeout(resolve, pauseMs);
   });
-  await Promise.race([...inFlight, pause]);
+  await Promise.race([...awaited, pause]);
   clearTimeout(timer);
 }
 

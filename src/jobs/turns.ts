@@ -1,73 +1,110 @@
 import type { Lane } from '../services/deliveries/dispatch.js';
+import { Turn } from './turn.js';
 
-/** How many lanes of one tenant a process works on at once. */
+/** How many lanes a process works on at once: so many tenants with dead receivers leave room for others. */
+const LANES = 2_000;
+/** Of one tenant. */
 const LANES_OF_A_TENANT = 100;
-/** How many signals of one workflow a process has under way at once: a workflow that hangs leaves others their half. */
+/** Signals of one workflow that a process posts at once: a workflow that hangs leaves its tenant's others the rest. */
 const SIGNALS_OF_A_WORKFLOW = 50;
-/** Lanes beyond this are not remembered; the sweeper finds them. */
-const REMEMBERED = 1_000;
+/** Lanes of one share beyond this are not remembered; the sweeper finds them again. */
+const REMEMBERED = 10_000;
 
-/** Work that may be under way for one tenant, or for one of its workflows. */
+/** What may be under way at once of the process, of a tenant, or of a workflow. */
 interface Share {
+  readonly key: string;
   readonly limit: number;
   underWay: number;
-  /** The lanes that were turned away, in the order in which they came. */
-  readonly turnedAway: Map<string, Lane>;
+  /** In the order in which they came. */
+  readonly waiting: Map<string, Lane>;
 }
 
 /**
- * Shares a process among tenants and workflows. A lane whose tenant or workflow has its share under way is turned
- * away, so that it does not hold a place, and rung for again when one of them is done.
+ * Shares this process among tenants and workflows. A lane whose workflow, tenant or process has its share under way
+ * waits here, in memory: a process that dies loses nothing with it that the sweepers of others do not find.
  */
 export class Turns {
+  readonly #work: (lane: Lane, turn: Turn) => Promise<void>;
   readonly #shares = new Map<string, Share>();
-  readonly #ring: (lanes: readonly Lane[]) => void;
+  readonly #underWay = new Map<string, { readonly turn: Turn; readonly done: Promise<void> }>();
+  /** In which share a lane waits. */
+  readonly #waitingIn = new Map<string, Share>();
+  #isStopped = false;
 
-  constructor(ring: (lanes: readonly Lane[]) => void) {
-    this.#ring = ring;
+  constructor(work: (lane: Lane, turn: Turn) => Promise<void>) {
+    this.#work = work;
   }
 
-  /** Works on the lane now, or remembers it. */
-  async take(lane: Lane, work: () => Promise<void>): Promise<void> {
+  /** Works on a lane as soon as it is its turn. One that is under way hears of it. */
+  take(lane: Lane): void {
+    const underWay = this.#underWay.get(lane.laneId);
+    underWay?.turn.ring();
+    if (underWay || this.#isStopped || this.#waitingIn.has(lane.laneId)) return;
     const shares = this.#sharesOf(lane);
-    const full = shares.find(([, { underWay, limit }]) => underWay >= limit);
-    if (full) {
-      const [, { turnedAway }] = full;
-      if (turnedAway.size < REMEMBERED) turnedAway.set(lane.laneId, lane);
-      return;
-    }
-    for (const [key, share] of shares) {
+    const full = shares.find((share) => share.underWay >= share.limit);
+    if (full) this.#remember(lane, full);
+    else this.#start(lane, shares);
+  }
+
+  /** Whether a lane is under way or waits here, so that nobody needs to ring for it. */
+  has({ laneId }: Lane): boolean {
+    return this.#underWay.has(laneId) || this.#waitingIn.has(laneId);
+  }
+
+  /**
+   * Starts nothing more.
+   * @returns the lanes that waited, for others
+   */
+  stop(): Lane[] {
+    this.#isStopped = true;
+    return [...this.#shares.values()].flatMap(({ waiting }) => [...waiting.values()]);
+  }
+
+  /** Resolves when what is under way is done. */
+  async done(): Promise<void> {
+    await Promise.all([...this.#underWay.values()].map(({ done }) => done));
+  }
+
+  #remember(lane: Lane, share: Share): void {
+    if (share.waiting.size >= REMEMBERED) return;
+    share.waiting.set(lane.laneId, lane);
+    this.#waitingIn.set(lane.laneId, share);
+  }
+
+  #start(lane: Lane, shares: readonly Share[]): void {
+    for (const share of shares) {
       share.underWay++;
-      this.#shares.set(key, share);
+      this.#shares.set(share.key, share);
     }
-    try {
-      await work();
-    } finally {
-      for (const [key, share] of shares) this.#leave(key, share);
-    }
+    const turn = new Turn(() => shares.some(({ waiting }) => waiting.size > 0));
+    const done = this.#work(lane, turn).finally(() => {
+      this.#underWay.delete(lane.laneId);
+      for (const share of shares) share.underWay--;
+      for (const share of shares) this.#letIn(share);
+      if (turn.hear()) this.take(lane);
+    });
+    this.#underWay.set(lane.laneId, { turn, done });
   }
 
-  /** When nobody is left who would ring for the others, all are rung for: other processes may have had theirs. */
-  #leave(key: string, share: Share): void {
-    share.underWay--;
-    const isLast = share.underWay === 0;
-    if (isLast) this.#shares.delete(key);
-    const next = isLast ? [...share.turnedAway.values()] : firstOf(share.turnedAway);
-    for (const { laneId } of next) share.turnedAway.delete(laneId);
-    if (next.length > 0) this.#ring(next);
+  /** Those that come in may have to wait in another share, and then leave their place to the next. */
+  #letIn(share: Share): void {
+    for (const [laneId, lane] of share.waiting) {
+      if (share.underWay >= share.limit || this.#isStopped) break;
+      share.waiting.delete(laneId);
+      this.#waitingIn.delete(laneId);
+      this.take(lane);
+    }
+    if (share.underWay === 0 && share.waiting.size === 0) this.#shares.delete(share.key);
   }
 
-  #sharesOf({ tenantId, workflowId }: Lane): [string, Share][] {
-    const share = (key: string, limit: number): [string, Share] => [
-      key,
-      this.#shares.get(key) ?? { limit, underWay: 0, turnedAway: new Map() },
+  /** From the narrowest to the widest: what waits for its own workflow or tenant does not stand before others. */
+  #sharesOf({ tenantId, workflowId }: Lane): Share[] {
+    const share = (key: string, limit: number): Share =>
+      this.#shares.get(key) ?? { key, limit, underWay: 0, waiting: new Map() };
+    return [
+      ...(workflowId ? [share(`${tenantId}/${workflowId}`, SIGNALS_OF_A_WORKFLOW)] : []),
+      share(tenantId, LANES_OF_A_TENANT),
+      share('', LANES),
     ];
-    const tenant = share(tenantId, LANES_OF_A_TENANT);
-    return workflowId ? [share(`${tenantId}/${workflowId}`, SIGNALS_OF_A_WORKFLOW), tenant] : [tenant];
   }
-}
-
-function firstOf(lanes: ReadonlyMap<string, Lane>): Lane[] {
-  for (const lane of lanes.values()) return [lane];
-  return [];
 }

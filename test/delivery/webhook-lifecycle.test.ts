@@ -11,6 +11,7 @@ import {
   hasStatus,
   onWebhook,
   registerWebhook,
+  type ShownDelivery,
   sendMessages,
   statusOf,
   webhookOf,
@@ -18,6 +19,10 @@ import {
 
 /** An hour: what waits for a retry would not be sent within a test. */
 const LONG = 3_600;
+
+/** It was sent, in vain, and waits; one that was just made has a time for its next attempt too. */
+const isToBeTriedAgain = ({ nextAttemptAt, attempts }: ShownDelivery) =>
+  nextAttemptAt !== null && attempts.length > 0;
 
 let app: TestApp;
 beforeAll(async () => {
@@ -194,7 +199,7 @@ describe('a delivery that is sent again', () => {
     const { id } = await registerWebhook(client, receiver.url);
     const [messageId] = await sendMessages(client);
     await receiver.waitFor(1);
-    const [waiting] = await deliveriesThat(client, id, ({ nextAttemptAt }) => nextAttemptAt !== null);
+    const [waiting] = await deliveriesThat(client, id, isToBeTriedAgain);
     await retry(client, waiting!.id);
     await deliveriesThat(client, id, hasStatus('FAILED'));
     expect(await statusOf(client, messageId!)).toBe('FAILED');
@@ -216,7 +221,7 @@ describe('a delivery that is sent again', () => {
     const [delivery] = await deliveriesThat(client, id, hasStatus('DELIVERED'));
     await retry(client, delivery!.id);
     await receiver.waitFor(2);
-    await deliveriesThat(client, id, ({ nextAttemptAt }) => nextAttemptAt !== null);
+    await deliveriesThat(client, id, ({ attempts }) => attempts.length === 2);
     await retry(client, delivery!.id);
     await receiver.waitFor(3);
     const [after] = await deliveriesThat(client, id, hasStatus('DELIVERED'));
@@ -257,7 +262,7 @@ describe('a delivery that is sent again', () => {
       channelKey: 'key',
       content: { body: 'Hello' },
     });
-    const [waiting] = await deliveriesThat(client, id, ({ nextAttemptAt }) => nextAttemptAt !== null);
+    const [waiting] = await deliveriesThat(client, id, isToBeTriedAgain);
     await retry(client, waiting!.id);
     const [failed] = await deliveriesThat(client, id, hasStatus('FAILED'));
     await client.rest('DELETE', `/threads/${sent.body.threadId}?permanent=true`);
@@ -309,7 +314,7 @@ describe('a webhook that answers 410', () => {
     const receiver = await startReceiver(answers(...statuses));
     const { id } = await registerWebhook(client, receiver.url);
     const first = await sendMessages(client, 3);
-    await deliveriesThat(client, id, ({ nextAttemptAt }) => nextAttemptAt !== null, 3);
+    await deliveriesThat(client, id, isToBeTriedAgain, 3);
     const [gone] = await sendMessages(client);
     await eventually(async () => (await webhookOf(client, id)).status === 'DISABLED');
     expect((await webhookOf(client, id)).disabledReason).toBe('gone');
@@ -345,7 +350,7 @@ describe('a webhook that fails', () => {
     const { id } = await registerWebhook(client, receiver.url);
     await setHealth(id, "failures = 7, failing_since = now() - interval '4 days 23 hours'");
     await sendMessages(client);
-    await deliveriesThat(client, id, ({ nextAttemptAt }) => nextAttemptAt !== null);
+    await deliveriesThat(client, id, isToBeTriedAgain);
     expect((await webhookOf(client, id)).status).toBe('ENABLED');
 
     await setHealth(id, "failing_since = failing_since - interval '1 hour'");

@@ -8,7 +8,7 @@ beforeAll(async () => {
 afterAll(() => app.close());
 
 const browse = (path: string, headers = {}) =>
-  fetch(app.url + path, { headers: { accept: 'text/html,application/xhtml+xml', ...headers } });
+  fetch(app.url + path, { headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.8', ...headers } });
 
 it('is a page of its own, with a field for the key and the headers that it fills in', async () => {
   const page = await browse('/graphql');
