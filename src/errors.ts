@@ -1,4 +1,4 @@
-/** What kind of fault an error is; each transport maps it once (see `http/rest-errors.ts`, `http/graphql-errors.ts`). */
+/** What kind of fault an error is; each transport maps it once (see `http/faults.ts`, `http/graphql-errors.ts`). */
 export type ErrorCode =
   | 'invalid_request'
   | 'cursor_expired'

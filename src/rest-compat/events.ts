@@ -107,6 +107,8 @@ function eventStream(
   }, KEEP_ALIVE_MS);
   stopping.addEventListener('abort', end);
   push(opening);
+  // A request that came on an open connection while the server stops.
+  if (stopping.aborted) end();
   return stream;
 }
 

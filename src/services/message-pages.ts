@@ -8,8 +8,6 @@ import type { Context } from './context.js';
 import { parseInput } from './input.js';
 import { getThread, wholeNumber } from './threads.js';
 
-export type { Message, MessageLog } from '../generated/prisma/client.js';
-
 export type MessageWithLogs = Message & { readonly logs: readonly MessageLog[] };
 
 /** What is read of a thread in one go, counted in bytes of content: a thread may hold far more than the memory. */
