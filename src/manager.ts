@@ -143,7 +143,7 @@ export class WorkflowConversationManager {
     const { databaseUrl: connectionString } = this.#options;
     await migrate(connectionString);
     const log = createLog('warn');
-    const database = openDatabase({
+    const database = await openDatabase({
       connectionString,
       maxConnections: CONNECTIONS,
       lockTimeoutMs: LOCK_TIMEOUT_MS,

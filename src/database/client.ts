@@ -17,8 +17,8 @@ export interface DatabaseOptions {
 const STATEMENT_TIMEOUT_MS = 60_000;
 const MAX_PREPARED_STATEMENTS = 500;
 
-/** Opens a pool. It connects on first use; `$disconnect()` closes it. */
-export function openDatabase(options: DatabaseOptions): Database {
+/** Opens a pool. It connects when something is asked; `$disconnect()` closes it. */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const pool = new pg.Pool({
     connectionString: options.connectionString,
     max: options.maxConnections,
@@ -27,38 +27,59 @@ export function openDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
   });
   endAborted(pool);
+  // Nobody else listens to a connection between its handing out and the first statement of a transaction. A server
+  // that shuts down may speak just then; the statement fails all the same, but without this the process would end.
+  pool.on('connect', (connection) => connection.on('error', () => {}));
+  const nameOf = nameStatements();
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
     onPoolError: options.onError,
     onConnectionError: options.onError,
-    statementNameGenerator: nameStatements(),
+    statementNameGenerator: ({ sql }) => nameOf(sql) as string,
   });
-  return new PrismaClient({ adapter, transactionOptions: { timeout: 2 * STATEMENT_TIMEOUT_MS } });
+  const database = new PrismaClient({ adapter, transactionOptions: { timeout: 2 * STATEMENT_TIMEOUT_MS } });
+  // Only a connected client answers for the pool: for its errors, and for its end.
+  await database.$connect();
+  runners.set(database, async (text, values) => {
+    const { rows } = await pool.query({ name: nameOf(text), text, values: [...values], types: ROW_TYPES });
+    return rows;
+  });
+  return database;
 }
+
+const runners = new WeakMap<object, (text: string, values: readonly unknown[]) => Promise<unknown[]>>();
+
+/** Rows have the values that Prisma gives them. */
+const ROW_TYPES: pg.CustomTypesConfig = {
+  getTypeParser: (type, format) =>
+    type === pg.types.builtins.INT8 ? BigInt : pg.types.getTypeParser(type, format),
+};
 
 /**
  * Runs one of the hand-written statements. The text is always a constant of this program and every value a
- * parameter; a constant text is also what lets Postgres keep it prepared.
+ * parameter; a constant text is also what lets Postgres keep it prepared. Outside a transaction it goes past Prisma,
+ * which copies all values several times over and keeps those of its last hundred statements.
  */
 export function runStatement<Row>(
   database: Pick<Database, '$queryRawUnsafe'>,
   text: string,
   ...values: readonly unknown[]
 ): Promise<Row[]> {
-  return database.$queryRawUnsafe<Row[]>(text, ...values);
+  const run = runners.get(database);
+  return run ? (run(text, values) as Promise<Row[]>) : database.$queryRawUnsafe<Row[]>(text, ...values);
 }
 
 /**
  * A named statement is planned once per connection. Only the first few hundred different texts get a name:
  * Prisma writes one text per length of an `IN` list, and a connection must not collect them without end.
  */
-function nameStatements(): (query: { sql: string }) => string {
+function nameStatements(): (text: string) => string | undefined {
   const names = new Map<string, string>();
-  return ({ sql }) => {
-    const known = names.get(sql);
-    if (known !== undefined || names.size >= MAX_PREPARED_STATEMENTS) return known as string;
+  return (text) => {
+    const known = names.get(text);
+    if (known !== undefined || names.size >= MAX_PREPARED_STATEMENTS) return known;
     const name = `parley_${names.size + 1}`;
-    names.set(sql, name);
+    names.set(text, name);
     return name;
   };
 }

@@ -184,7 +184,7 @@ describe('messages in parallel', () => {
 
 it('many processes at once that store the same threads in any order make no deadlock and no gap', async () => {
   const clients = await tenants(3);
-  const database = openDatabase({
+  const database = await openDatabase({
     connectionString: app.databaseUrl,
     maxConnections: 8,
     lockTimeoutMs: 10_000,
