@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import pg from 'pg';
 import { expect, onTestFinished } from 'vitest';
 import { type Client, createClient } from './app.js';
 import { createDatabase } from './postgres.js';
@@ -6,12 +7,13 @@ import { install, type Parley } from './process.js';
 import { query } from './query.js';
 import { eventually, type Receiver, startReceiver } from './receiver.js';
 import { startRedis } from './redis.js';
-import { receive, registerHandler } from './signals.js';
+import { receive, registerHandler, signalBecomes } from './signals.js';
 
 /** An api and the workers beside it: real processes on one database. */
 interface Fleet {
   readonly client: Client;
   readonly databaseUrl: string;
+  readonly api: Parley;
   startWorker(): Promise<Parley>;
 }
 
@@ -33,6 +35,7 @@ async function startFleet(backend: 'postgres' | 'redis'): Promise<Fleet> {
   return {
     client: createClient(api.url, apiKey),
     databaseUrl: database.connectionString,
+    api,
     startWorker: () => installation.start({ ROLE: 'worker' }),
   };
 }
@@ -55,6 +58,51 @@ export async function killInTheMiddleOfAPost(backend: 'postgres' | 'redis'): Pro
   expect(second!.headers['webhook-id']).toBe(first!.headers['webhook-id']);
   expect(second!.bytes).toEqual(first!.bytes);
   return second!.at - first!.at;
+}
+
+/**
+ * A worker is killed after the receiver's 2xx and before that is on record: a lock keeps it from being written.
+ * @returns how many requests the receiver got
+ */
+export async function killBeforeTheRecord(backend: 'postgres' | 'redis'): Promise<number> {
+  const { client, databaseUrl, startWorker } = await startFleet(backend);
+  const locker = new pg.Client(databaseUrl);
+  await locker.connect();
+  onTestFinished(() => locker.end());
+  const receiver = await startReceiver(async (_, response) => {
+    if (receiver.received.length === 1)
+      await locker.query('BEGIN; LOCK TABLE delivery_attempt IN SHARE MODE');
+    response.end();
+  });
+  await registerHandler(client, { kind: 'HTTP', url: receiver.url });
+  const doomed = await startWorker();
+  const { messageId } = await receive(client, 'hello');
+  const waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+  await eventually(async () => (await query(databaseUrl, `SELECT ${waiting}`)).length > 0, {
+    describe: () => 'the worker to wait for the lock with its record',
+  });
+  await doomed.kill();
+  // A server finishes the statement of a client that is gone, unless it is told not to.
+  await query(databaseUrl, `SELECT pg_terminate_backend(pid) ${waiting}`);
+  await locker.query('ROLLBACK');
+  await startWorker();
+  await signalBecomes(client, messageId, 'DELIVERED', 30_000);
+  const ids = receiver.received.map(({ headers }) => headers['webhook-id']);
+  expect(new Set(ids).size).toBe(1);
+  return ids.length;
+}
+
+/** The only api is killed when it has acknowledged a message that nobody has dispatched: it is delivered all the same. */
+export async function killBeforeTheDispatch(backend: 'postgres' | 'redis'): Promise<void> {
+  const { client, databaseUrl, api, startWorker } = await startFleet(backend);
+  const receiver = await startReceiver();
+  await registerHandler(client, { kind: 'HTTP', url: receiver.url });
+  const { messageId } = await receive(client, 'hello');
+  await api.kill();
+  expect(await count(databaseUrl, 'true')).toBe(0);
+  await startWorker();
+  const [request] = await receiver.waitFor(1);
+  expect(request!.body).toMatchObject({ messageId, content: { body: 'hello' } });
 }
 
 /**
