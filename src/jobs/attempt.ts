@@ -1,23 +1,27 @@
 import type { Config } from '../config.js';
+import type { Database } from '../database/client.js';
 import type { HttpClient, PostResult } from '../delivery/http-client.js';
 import { delayBeforeAttempt } from '../delivery/retry-schedule.js';
 import { webhookHeaders } from '../delivery/signing.js';
 import type { Log } from '../log.js';
 import type { SecretBox } from '../secret-box.js';
 import type { AttachmentLinks } from '../services/attachment-links.js';
-import type { ClaimedDelivery } from '../services/deliveries/claim.js';
+import { type ClaimedDelivery, contentOf } from '../services/deliveries/claim.js';
 import type { Outcome } from '../services/deliveries/settle.js';
 import { SIGNAL_EXPIRES_AFTER_MS } from '../services/deliveries/sweep.js';
 import type { Metrics } from '../services/metrics.js';
 import { openSigningSecrets, webhookSecretContext } from '../services/webhook-secrets.js';
 import { handlerSecretContext } from '../services/workflow-handlers.js';
 import { bodyOf, publicId, signalOf } from './bodies.js';
+import type { LargeContents } from './large-contents.js';
 import type { WorkflowQueues } from './workflow-queues.js';
 
 /** What an attempt needs besides the delivery. */
 export interface Sender {
   readonly config: Pick<Config, 'signalRetryScheduleSeconds' | 'webhookRetryScheduleSeconds'>;
+  readonly database: Database;
   readonly http: HttpClient;
+  readonly largeContents: LargeContents;
   readonly log: Log;
   readonly secrets: SecretBox;
   readonly attachmentLinks: AttachmentLinks;
@@ -40,6 +44,16 @@ export async function attempt(
   delivery: ClaimedDelivery,
   signal: AbortSignal,
 ): Promise<Attempted> {
+  const { tenantId, message } = delivery;
+  if (!message || message.content !== null) return send(sender, delivery, signal);
+  return sender.largeContents.withRoomFor(tenantId, message.contentBytes, async () => {
+    if (signal.aborted) return { releaseForMs: 0 };
+    const content = await contentOf(sender.database, tenantId, message.id);
+    return send(sender, { ...delivery, message: content && { ...message, content } }, signal);
+  });
+}
+
+async function send(sender: Sender, delivery: ClaimedDelivery, signal: AbortSignal): Promise<Attempted> {
   if (delivery.target) return post(sender, delivery, delivery.target, signal);
   if (delivery.queue !== null) return passToQueue(sender, delivery, delivery.queue);
   const isExpired = Date.now() - delivery.occurredAt.getTime() > SIGNAL_EXPIRES_AFTER_MS;

@@ -12,12 +12,12 @@ import { attempt, type Sender } from './attempt.js';
 import { answerDoorbell, type Doorbell } from './doorbell.js';
 import { startHeartbeat } from './heartbeat.js';
 import { workOnLane } from './lane.js';
+import { LargeContents } from './large-contents.js';
 import type { QueueBackend } from './queue-backend.js';
 import { Turns } from './turns.js';
 import { openWorkflowQueues } from './workflow-queues.js';
 
-export interface JobsOptions extends Omit<Sender, 'queues'> {
-  readonly database: Database;
+export interface JobsOptions extends Omit<Sender, 'queues' | 'largeContents'> {
   /** Gives up on a lock soon: outcomes of many tenants are recorded together, and none may hold up the others. */
   readonly shared: Database;
   readonly queueBackend: QueueBackend;
@@ -60,7 +60,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
 
   const heartbeat = startHeartbeat(database, log);
   const queues = openWorkflowQueues({ backend: queueBackend, database, log, ring: doorbell.ringSoon });
-  const sender = { ...options, queues };
+  const sender = { ...options, queues, largeContents: new LargeContents() };
   const worker = {
     database,
     log,

@@ -3,6 +3,9 @@ import { expect, it } from 'vitest';
 import { REST } from '../support/app.js';
 import { inspectable, memoryOf } from '../support/memory.js';
 import { install, type Parley } from '../support/process.js';
+import { eventually, startReceiver } from '../support/receiver.js';
+import { registerHandler } from '../support/signals.js';
+import { registerWebhook } from '../support/webhooks.js';
 
 const MB = 1024 * 1024;
 const MESSAGES = 60;
@@ -13,16 +16,26 @@ const MAX_HEAP = '--max-old-space-size=200';
 /** What a reader that does not read may keep there: what was read last, and what the sockets hold. */
 const MOST_KEPT_BYTES = 60 * MB;
 
+/** Long enough for a worker that holds everything at once to do so. */
+const RECEIVER_TAKES_MS = 2_000;
+
 const start = async () =>
   (await install({ NODE_OPTIONS: `${inspectable.NODE_OPTIONS} ${MAX_HEAP}`, LOG_LEVEL: 'error' })).start();
 
 /** Stores 330 MB, and answers with the thread that has them. */
-async function fill({ operator }: Parley, workflowId: string): Promise<string> {
+async function fill(
+  { operator }: Parley,
+  workflowId: string,
+  {
+    direction = 'inbound',
+    participantAt = () => 'participant_1',
+  }: { direction?: 'inbound' | 'outbound'; participantAt?: (position: number) => string } = {},
+): Promise<string> {
   let threadId = '';
   for (let position = 1; position <= MESSAGES; position++) {
-    const { status, body } = await operator.rest('POST', '/inbound', {
+    const { status, body } = await operator.rest('POST', `/${direction}`, {
       workflowId,
-      participantId: 'participant_1',
+      participantId: participantAt(position),
       channel: 'chat',
       channelKey: 'key_1',
       content: { body: 'x'.repeat(sizeOf(position)) },
@@ -75,3 +88,29 @@ it('event streams that nobody reads keep a small part of 330 MB in memory, wheth
   expect(keptBytes).toBeLessThan(streams.length * MOST_KEPT_BYTES);
   for (const stream of streams) stream.destroy();
 });
+
+it.each(['inbound', 'outbound'] as const)(
+  '330 MB of %s messages that waited go to a slow receiver',
+  async (direction) => {
+    const parley = await start();
+    const { url, received } = await startReceiver(
+      (_, response) => void setTimeout(() => response.end(), RECEIVER_TAKES_MS),
+    );
+    const webhook = await registerWebhook(parley.operator, url);
+    const toWebhook = (action: string) =>
+      parley.operator.data(
+        `mutation ($id: ID!) { ${action}Webhook(input: { id: $id }) { webhook { id } } }`,
+        webhook,
+      );
+    await toWebhook('pause');
+    await fill(parley, 'workflow_1', { direction, participantAt: (position) => `participant_${position}` });
+    await toWebhook('resume');
+    await registerHandler(parley.operator, { kind: 'HTTP', url });
+    await eventually(() => received.length >= MESSAGES, {
+      timeoutMs: 120_000,
+      describe: () => `${MESSAGES} requests, got ${received.length}`,
+    });
+    const sizes = Array.from({ length: MESSAGES }, (_, index) => sizeOf(index + 1));
+    expect(received.map(({ body }) => body.content.body.length).sort()).toEqual(sizes.sort());
+  },
+);

@@ -24,7 +24,10 @@ export interface ClaimedDelivery {
     readonly id: string;
     readonly channel: string;
     readonly channelKey: string;
-    readonly content: object;
+    /** Null when it is large: `contentOf` reads it when there is room for it. */
+    readonly content: object | null;
+    /** As JSON text. */
+    readonly contentBytes: number;
     readonly metadata: object;
     readonly direction: 'inbound' | 'outbound';
     readonly createdAt: string;
@@ -51,6 +54,8 @@ export const HEARTBEAT_MS = 2_500;
 const MAX_UNDER_WAY = 20;
 /** What a rate limit lets through at once after a pause: a quarter of a second's worth, but at least one. */
 const BURST_SECONDS = 0.25;
+/** A larger content does not come with its claim. */
+const MAX_CLAIMED_CONTENT_BYTES = 64 * 1024;
 
 /**
  * Claims the due deliveries of a lane: of those in order only the first, and only if nothing earlier is
@@ -143,7 +148,8 @@ SELECT p.milliseconds::float8 AS "pauseMs",
        c.thread_id AS "threadId", c.workflow_id AS "workflowId",
        coalesce(t.participant_id, e.participant_id) AS "participantId",
        CASE WHEN m.id IS NOT NULL THEN jsonb_build_object(
-         'id', m.id, 'channel', m.channel, 'channelKey', m.channel_key, 'content', m.content,
+         'id', m.id, 'channel', m.channel, 'channelKey', m.channel_key, 'contentBytes', m.content_bytes,
+         'content', CASE WHEN m.content_bytes <= ${MAX_CLAIMED_CONTENT_BYTES} THEN m.content END,
          'metadata', m.metadata, 'direction', m.direction, 'createdAt', m.created_at
        ) END AS message,
        CASE
@@ -193,6 +199,18 @@ export async function claimDeliveries(
     LEASE_MS,
   );
   return { deliveries: rows.filter(({ id }) => id !== null), pauseMs: rows[0]?.pauseMs ?? null };
+}
+
+const CONTENT = 'SELECT content FROM conversation_message WHERE tenant_id = $1 AND id = $2::uuid';
+
+/** The content of a message. Null when the message is gone. */
+export async function contentOf(
+  database: Database,
+  tenantId: string,
+  messageId: string,
+): Promise<object | null> {
+  const [row] = await runStatement<{ content: object }>(database, CONTENT, tenantId, messageId);
+  return row?.content ?? null;
 }
 
 /** What somebody else has locked at this moment is being settled. */
