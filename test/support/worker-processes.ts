@@ -122,7 +122,7 @@ export async function terminateUnderLoad(options: {
   const handingIn = handIn(client, signals);
   const drainMs: number[] = [];
   for (const [index, worker] of [first, second].entries()) {
-    await receiver.waitFor((signals * (index + 1)) / 4);
+    await eventually(() => receiver.received.length >= (signals * (index + 1)) / 4, { timeoutMs });
     const startedAt = Date.now();
     expect(await worker!.terminate()).toBe(0);
     drainMs.push(Date.now() - startedAt);
