@@ -9,6 +9,7 @@ import { createHttpClient } from './delivery/http-client.js';
 import { createTargetGuard, type TargetGuard } from './delivery/target-guard.js';
 import { openHints } from './events/hints.js';
 import { startLiveFeed } from './events/live-feed.js';
+import { startTrimmer } from './events/retention.js';
 import { startHttpServer } from './http/server.js';
 import { startWorkerServer } from './http/worker-server.js';
 import { openDoorbell } from './jobs/doorbell.js';
@@ -22,6 +23,7 @@ import { createAttachmentLinks } from './services/attachment-links.js';
 import { createAuthentication } from './services/authentication.js';
 import type { Context } from './services/context.js';
 import { createIngestion } from './services/ingestion/ingestion.js';
+import { startKeyWatch } from './services/key-watch.js';
 import { createMetrics } from './services/metrics.js';
 import { version } from './version.js';
 
@@ -132,6 +134,7 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
     };
 
     if (config.role !== 'api') {
+      await acquire(startTrimmer(database, log, config.eventRetentionMs), (trimmer) => trimmer.stop());
       const http = await acquire(
         createHttpClient({
           guard: targets,
@@ -155,7 +158,13 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
     const server = await acquire(
       config.role === 'worker'
         ? startWorkerServer(services, health)
-        : startHttpServer(services, createAuthentication(database, config), health, redis?.redis ?? null),
+        : startHttpServer(
+            services,
+            createAuthentication(database, config),
+            await acquire(startKeyWatch(database, log), (watch) => watch.stop()),
+            health,
+            redis?.redis ?? null,
+          ),
       (held) => held.close(),
     );
     publicUrl = config.publicUrl ?? localUrl(server.address);

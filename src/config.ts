@@ -88,7 +88,9 @@ const environmentSchema = z.object({
   GRAPHQL_TIMEOUT_MS: integer(100, 60_000, 20_000),
   GRAPHQL_INTROSPECTION: flag(true),
   TRUSTED_DOCUMENTS: z.string().optional(),
+  EVENT_RETENTION_SECONDS: integer(1, 3_153_600_000, 2_592_000),
   MAX_CONNECTIONS_PER_KEY: wholeNumber(1, 1_000_000).optional(),
+  MAX_SUBSCRIPTIONS_PER_KEY: wholeNumber(1, 1_000_000).optional(),
   RATE_LIMIT_PER_MINUTE: wholeNumber(1, 1_000_000_000).optional(),
   CORS_ORIGINS: originList.default([]),
   LOG_LEVEL: z.enum(logLevels, `must be one of ${logLevels.join(', ')}`).default('info'),
@@ -127,8 +129,12 @@ export interface Config {
   readonly graphqlIntrospection: boolean;
   /** The path of a manifest of the only documents that may run; null: any may. */
   readonly trustedDocuments: string | null;
-  /** How many WebSockets a key may have open on one process; null: no limit. */
+  /** How long events stay in the log. */
+  readonly eventRetentionMs: number;
+  /** How many WebSockets and event streams a key may have open on one process; null: no limit. */
   readonly maxConnectionsPerKey: number | null;
+  /** How many subscriptions and event streams a key may have open on one process; null: no limit. */
+  readonly maxSubscriptionsPerKey: number | null;
   /** Requests and GraphQL operations of one key; null: no limit. */
   readonly rateLimitPerMinute: number | null;
   /** Whose pages may call from a browser: exact origins, or `*` for any. */
@@ -196,7 +202,9 @@ export function parseConfig(environment: NodeJS.ProcessEnv): Config {
     graphqlTimeoutMs: env.GRAPHQL_TIMEOUT_MS,
     graphqlIntrospection: env.GRAPHQL_INTROSPECTION,
     trustedDocuments: env.TRUSTED_DOCUMENTS ? resolve(env.TRUSTED_DOCUMENTS) : null,
+    eventRetentionMs: env.EVENT_RETENTION_SECONDS * 1_000,
     maxConnectionsPerKey: env.MAX_CONNECTIONS_PER_KEY ?? null,
+    maxSubscriptionsPerKey: env.MAX_SUBSCRIPTIONS_PER_KEY ?? null,
     rateLimitPerMinute: env.RATE_LIMIT_PER_MINUTE ?? null,
     corsOrigins: env.CORS_ORIGINS,
     logLevel: env.LOG_LEVEL,

@@ -1,3 +1,5 @@
+import { ParleyError } from '../errors.js';
+
 /**
  * A place in a tenant's log, opaque to callers: everything up to and including `sequence` lies before it. It
  * names its tenant, so another tenant's cursor is refused instead of misread.
@@ -13,3 +15,12 @@ export function decodeEventCursor(tenantId: string, cursor: string): bigint | nu
   const sequence = BigInt(match[2]);
   return encodeEventCursor(tenantId, sequence) === cursor ? sequence : null;
 }
+
+/** What is answered to a cursor behind which events were trimmed away; it names the oldest one that still works. */
+export const cursorExpired = (tenantId: string, logStart: bigint, field = 'after'): ParleyError =>
+  new ParleyError('cursor_expired', 'The log begins after this cursor', [
+    {
+      field,
+      issue: `is older than the log; the oldest cursor that still works is ${encodeEventCursor(tenantId, logStart)}`,
+    },
+  ]);

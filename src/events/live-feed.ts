@@ -11,10 +11,13 @@ import { startPoller } from './poller.js';
 export interface LiveFeed {
   /**
    * The matching events behind `after` (null: from now on), in order, without gap or repeat, until the consumer
-   * returns or the feed closes. It is pulled: who does not read is not fed.
+   * returns or the feed ends. It is pulled: who does not read is not fed. It fails with `cursor_expired` when the
+   * log is trimmed faster than it is read.
    */
   subscribe(tenantId: string, after: bigint | null, filter: EventFilter): AsyncIterableIterator<LogEvent>;
-  /** Ends every subscription. */
+  /** Reads all that was committed by now, and lets every subscription end behind it. */
+  drain(): Promise<void>;
+  /** Ends every subscription at once. */
   close(): Promise<void>;
 }
 
@@ -30,25 +33,37 @@ class Inbox {
   #events: LogEvent[] = [];
   #bytes = 0;
   #wake = () => {};
+  /** The reader's position when the inbox was opened: everything behind it arrives here. */
+  openedAt = 0n;
   /** True once something was dropped: what follows must be read from the database. */
   hasOverflowed = false;
+  /** True once nobody reads it any more. */
+  isOver = false;
 
-  constructor(
-    readonly filter: EventFilter,
-    /** The reader's position when this inbox was opened: everything behind it arrives here. */
-    readonly openedAt: bigint,
-  ) {}
+  constructor(readonly filter: EventFilter) {}
+
+  open(position: bigint): void {
+    this.take();
+    this.openedAt = position;
+    this.hasOverflowed = false;
+  }
 
   put(event: LogEvent): void {
     if (this.hasOverflowed || !matches(this.filter, event)) return;
     this.#bytes += event.message?.contentBytes ?? 0;
     const isFull = this.#events.length >= MAX_BUFFERED || this.#bytes > MAX_BUFFERED_BYTES;
-    if (!isFull || this.#events.length === 0) this.#events.push(event);
-    else {
-      this.#events = [];
-      this.hasOverflowed = true;
+    if (isFull && this.#events.length > 0) {
+      this.overflow();
+    } else {
+      this.#events.push(event);
+      this.wake();
     }
-    this.#wake();
+  }
+
+  overflow(): void {
+    this.take();
+    this.hasOverflowed = true;
+    this.wake();
   }
 
   take(): LogEvent[] {
@@ -56,17 +71,16 @@ class Inbox {
     return this.#events.splice(0);
   }
 
-  /** Resolves at the next event, or when the subscription ends. */
-  async arrival(signal: AbortSignal): Promise<void> {
-    if (this.#events.length > 0 || this.hasOverflowed || signal.aborted) return;
+  /** Resolves at the next event, or when the inbox is woken to look around. */
+  async arrival(): Promise<void> {
+    if (this.#events.length > 0) return;
     await new Promise<void>((resolve) => {
-      const done = () => {
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      this.#wake = done;
-      signal.addEventListener('abort', done);
+      this.#wake = resolve;
     });
+  }
+
+  wake(): void {
+    this.#wake();
   }
 }
 
@@ -78,36 +92,38 @@ interface Channel {
 
 export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveFeed {
   const channels = new Map<string, Channel>();
-  const closing = new AbortController();
+  let isDrained = false;
+  let isClosed = false;
 
-  const reader = startPoller({
-    name: 'live feed',
-    intervalMs: POLL_MS,
-    hints,
-    log,
-    work: async () => {
-      const positions = new Map([...channels].map(([tenantId, { position }]) => [tenantId, position]));
-      const { events, hasMore } = await readNewEvents(database, positions, EVENTS_A_READ);
-      for (const event of events) {
-        const channel = channels.get(event.tenantId);
-        // A channel that was closed and opened again meanwhile may already stand further on.
-        if (!channel || event.sequence !== channel.position + 1n) continue;
-        channel.position = event.sequence;
-        for (const inbox of channel.inboxes) inbox.put(event);
+  const reader = startPoller({ name: 'live feed', intervalMs: POLL_MS, hints, log, work: readOn });
+
+  /** Hands out what is new. Answers whether there is more. */
+  async function readOn(): Promise<boolean> {
+    const positions = new Map([...channels].map(([tenantId, { position }]) => [tenantId, position]));
+    const { events, hasMore } = await readNewEvents(database, positions, EVENTS_A_READ);
+    for (const event of events) {
+      const channel = channels.get(event.tenantId);
+      // A channel that was closed and opened again meanwhile may already stand further on.
+      if (!channel || event.sequence <= channel.position) continue;
+      const isNext = event.sequence === channel.position + 1n;
+      channel.position = event.sequence;
+      for (const inbox of channel.inboxes) {
+        // What lies between was trimmed away before it was read; whoever still needed it will be told.
+        if (isNext) inbox.put(event);
+        else inbox.overflow();
       }
-      return hasMore;
-    },
-  });
+    }
+    return hasMore;
+  }
 
-  function open(tenantId: string, filter: EventFilter, end: bigint): Inbox {
+  function open(tenantId: string, inbox: Inbox, end: bigint): void {
     let channel = channels.get(tenantId);
     if (!channel) {
       channel = { position: end, inboxes: new Set() };
       channels.set(tenantId, channel);
     }
-    const inbox = new Inbox(filter, channel.position);
+    inbox.open(channel.position);
     channel.inboxes.add(inbox);
-    return inbox;
   }
 
   function shut(tenantId: string, inbox: Inbox): void {
@@ -117,28 +133,36 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
   }
 
   /** First what lies behind, from the database; then what arrives; after an overflow again from the start. */
-  async function* follow(tenantId: string, after: bigint | null, filter: EventFilter, signal: AbortSignal) {
+  async function* follow(tenantId: string, after: bigint | null, inbox: Inbox) {
+    const isOver = () => inbox.isOver || isClosed;
     let position = after ?? (await lastSequence(database, tenantId));
-    while (!signal.aborted) {
-      const inbox = open(tenantId, filter, await lastSequence(database, tenantId));
+    while (!isOver()) {
+      open(tenantId, inbox, await lastSequence(database, tenantId));
       try {
-        while (position < inbox.openedAt && !signal.aborted) {
+        while (position < inbox.openedAt && !isOver()) {
           const range = { after: position, upTo: inbox.openedAt };
-          const { events, hasMore } = await readEvents(database, tenantId, range, filter, EVENTS_A_READ);
+          const { events, hasMore } = await readEvents(
+            database,
+            tenantId,
+            range,
+            inbox.filter,
+            EVENTS_A_READ,
+          );
           for (const event of events) {
             yield event;
             position = event.sequence;
           }
           if (!hasMore) position = inbox.openedAt;
         }
-        while (!signal.aborted) {
+        while (!isOver()) {
           for (const event of inbox.take()) {
             if (event.sequence <= position) continue;
             yield event;
             position = event.sequence;
           }
           if (inbox.hasOverflowed) break;
-          await inbox.arrival(signal);
+          if (isDrained || isOver()) return;
+          await inbox.arrival();
         }
       } finally {
         shut(tenantId, inbox);
@@ -146,15 +170,20 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
     }
   }
 
+  const wakeAll = () => {
+    for (const { inboxes } of channels.values()) for (const inbox of inboxes) inbox.wake();
+  };
+
   return {
     subscribe(tenantId, after, filter) {
-      const own = new AbortController();
-      const events = follow(tenantId, after, filter, AbortSignal.any([own.signal, closing.signal]));
+      const inbox = new Inbox(filter);
+      const events = follow(tenantId, after, inbox);
       return {
         next: () => events.next(),
         // A generator that waits cannot be returned from outside; ending the wait comes first.
         return: () => {
-          own.abort();
+          inbox.isOver = true;
+          inbox.wake();
           return events.return(undefined);
         },
         [Symbol.asyncIterator]() {
@@ -162,8 +191,19 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
         },
       };
     },
+    async drain() {
+      await reader.stop();
+      try {
+        while (!isClosed && (await readOn()));
+      } catch (error) {
+        log.warn({ err: error }, 'the last events could not be read; subscribers find them elsewhere');
+      }
+      isDrained = true;
+      wakeAll();
+    },
     async close() {
-      closing.abort();
+      isClosed = true;
+      wakeAll();
       await reader.stop();
     },
   };

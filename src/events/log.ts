@@ -1,6 +1,7 @@
 import { type Database, runStatement } from '../database/client.js';
 import type { Message, MessageLog, Thread, WorkflowConversation } from '../generated/prisma/client.js';
 import type { EventType } from './append.js';
+import { cursorExpired } from './cursor.js';
 
 /** An entry of a tenant's log, with the objects it is about as they are now (null when they are gone). */
 export interface LogEvent {
@@ -92,7 +93,10 @@ export interface EventRange {
   readonly upTo: bigint;
 }
 
-/** The matching events of the range, at most `limit`, in order; large messages make it less. */
+/**
+ * The matching events of the range, at most `limit`, in order; large messages make it less.
+ * @throws ParleyError `cursor_expired` when a part of the range was trimmed away
+ */
 export async function readEvents(
   database: Database,
   tenantId: string,
@@ -105,8 +109,11 @@ export async function readEvents(
   return { events, hasMore: rows.length >= limit || events.length < rows.length };
 }
 
-/** The same without the objects that they are about. */
-export function readBareEvents(
+/**
+ * The same without the objects that they are about.
+ * @throws ParleyError `cursor_expired` when a part of the range was trimmed away
+ */
+export async function readBareEvents(
   database: Database,
   tenantId: string,
   range: EventRange,
@@ -115,7 +122,7 @@ export function readBareEvents(
 ): Promise<BareEvent[]> {
   const { types = null, threadId = null, workflowId = null, participantId = null } = filter;
   const { workflowConversationId = null } = filter;
-  return runStatement(
+  const rows = await runStatement<BareEvent>(
     database,
     READ_RANGE,
     tenantId,
@@ -128,12 +135,31 @@ export function readBareEvents(
     workflowConversationId,
     limit,
   );
+  // Looked for afterwards: what is there then was there when the events were read.
+  const { start } = await logBounds(database, tenantId);
+  if (start > range.after) throw cursorExpired(tenantId, start);
+  return rows;
 }
 
 /** The number of the tenant's last event: the present end of its log. */
 export async function lastSequence(database: Database, tenantId: string): Promise<bigint> {
   const counter = await database.tenantCounter.findUnique({ where: { tenantId } });
   return counter?.lastSequence ?? 0n;
+}
+
+const BOUNDS = `
+SELECT coalesce((SELECT sequence FROM event_log_start WHERE tenant_id = $1), 0) AS start,
+       coalesce((SELECT last_sequence FROM tenant_counter WHERE tenant_id = $1), 0) AS "end"`;
+
+/** Which part of a tenant's log there is: the events behind `start`, up to and including `end`. */
+export interface LogBounds {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+export async function logBounds(database: Database, tenantId: string): Promise<LogBounds> {
+  const [bounds] = await runStatement<LogBounds>(database, BOUNDS, tenantId);
+  return bounds ?? { start: 0n, end: 0n };
 }
 
 /** An entry of the log as it is kept. */

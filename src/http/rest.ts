@@ -1,21 +1,28 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { unauthorized } from '../errors.js';
+import { ParleyError, unauthorized } from '../errors.js';
 import { Answer } from '../rest-compat/answers.js';
 import type { RestRoute } from '../rest-compat/route.js';
+import type { Actor } from '../services/actor.js';
 import type { Authentication } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
+import type { OpenConnections } from './open-connections.js';
 import { actorOf, authenticateRequest, hasCredential } from './request.js';
 
-/** Mounts the table of REST routes. */
+/** A stream whose connection broke is counted until that is noticed. */
+const RETRY_AFTER_SECONDS = 5;
+
+/**
+ * Mounts the table of REST routes.
+ * @param cut aborted when the server can wait no longer for answers that go on
+ */
 export function mountRest(
   server: FastifyInstance,
   services: Context,
   authentication: Authentication,
+  open: OpenConnections,
+  cut: AbortSignal,
   routes: readonly RestRoute[],
 ): void {
-  const stopping = new AbortController();
-  server.addHook('preClose', async () => stopping.abort());
-
   for (const { method, path, handle, actorWithoutKey } of routes) {
     server.route({
       method,
@@ -37,12 +44,36 @@ export function mountRest(
           body: request.body,
           setHeader: (name, value) => void reply.header(name, value),
           reauthenticate: () => authenticateRequest(authentication, request),
-          stopping: stopping.signal,
+          holdOpen: (onRefused) => holdOpen(open, actor, onRefused, reply),
+          cut,
         });
         return send(reply, answer);
       },
     });
   }
+}
+
+/** Counts an answer that lasts as a connection and as a subscription of its key. */
+function holdOpen(
+  open: OpenConnections,
+  actor: Actor,
+  onRefused: () => void,
+  reply: FastifyReply,
+): () => void {
+  const unsubscribe = open.subscribe(actor);
+  const disconnect = unsubscribe && open.connect(actor, onRefused);
+  if (!disconnect) {
+    unsubscribe?.();
+    reply.header('retry-after', RETRY_AFTER_SECONDS);
+    throw new ParleyError(
+      'rate_limited',
+      'The API key has too many connections or streams open; end one of them',
+    );
+  }
+  return () => {
+    unsubscribe();
+    disconnect();
+  };
 }
 
 function send(reply: FastifyReply, answer: object): FastifyReply {

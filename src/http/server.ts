@@ -1,8 +1,10 @@
+import type { Server } from 'node:http';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { Redis } from 'ioredis';
 import { restRoutes } from '../rest-compat/routes.js';
 import type { Authentication } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
+import type { KeyWatch } from '../services/key-watch.js';
 import { admitBodies, lingerOverUnreadBodies, parseJson } from './bodies.js';
 import { shareAcrossOrigins } from './cors.js';
 import { mountDocs } from './docs.js';
@@ -15,6 +17,7 @@ import { listen } from './listen.js';
 import { refuseOtherMethods } from './methods.js';
 import { mountMetrics } from './metrics.js';
 import { refuseNowhere, rewriteUnreadablePath } from './nowhere.js';
+import { createOpenConnections } from './open-connections.js';
 import { allowanceHeaders, createRateLimiter, RateLimited, type RateLimiter } from './rate-limit.js';
 import { createClientErrorHandler, refuseTunnels } from './raw-answers.js';
 import { actorOf, authenticateRequest, hasCredential, identifyRequests, requestIdOf } from './request.js';
@@ -31,8 +34,10 @@ const HEADERS_TIMEOUT_MS = 15_000;
 const TIMEOUT_CHECK_MS = 5_000;
 /** A connection on which nothing moves at all is no use; quiet streams send something more often. */
 const SILENT_CONNECTION_MS = 120_000;
-/** How often, while draining, connections are looked for that have been answered and are kept alive. */
+/** How often, while draining, connections are looked for that are not waited for. */
 const CLOSE_IDLE_INTERVAL_MS = 50;
+/** For live clients to get what is pending for them when the server stops. */
+const DRAIN_MS = 5_000;
 
 export interface HttpServer {
   /** Where it listens. */
@@ -45,6 +50,7 @@ export interface HttpServer {
 export async function startHttpServer(
   services: Context,
   authentication: Authentication,
+  keyWatch: KeyWatch,
   health: Health,
   redis: Redis | null,
 ): Promise<HttpServer> {
@@ -71,6 +77,7 @@ export async function startHttpServer(
     return503OnClosing: false,
     clientErrorHandler: createClientErrorHandler(),
   });
+  const countUnderWay = countRequests(server.server);
   identifyRequests(server);
   secureAnswers(server, config);
   answerErrors(server, services);
@@ -99,22 +106,40 @@ export async function startHttpServer(
   mountHealth(server, health);
   mountMetrics(server, services.metrics);
   mountDocs(server, config);
-  mountRest(server, services, authentication, restRoutes);
+  const open = createOpenConnections(config, keyWatch);
+  const cut = new AbortController();
+  mountRest(server, services, authentication, open, cut.signal, restRoutes);
   const graphql = await createGraphQL(services, redis);
   await mountGraphQL(server, services, graphql);
   refuseOthers();
-  const sockets = mountWebSocket(server.server, services, authentication, graphql, limiter);
+  const sockets = mountWebSocket(server.server, services, authentication, graphql, limiter, open);
   return {
     address: await listen(server, config),
     async close() {
       isClosing = true;
-      await sockets.close();
-      // Closing a server ends only the connections that are idle at that moment; those with a request under way
-      // would be kept alive after its answer, and waited for.
-      const closeIdle = setInterval(() => server.server.closeIdleConnections(), CLOSE_IDLE_INTERVAL_MS);
+      const drainMs = Math.min(DRAIN_MS, config.shutdownGraceMs / 4);
+      const timer = setTimeout(() => cut.abort(), drainMs);
+      await Promise.all([services.liveFeed.drain(), sockets.close(drainMs)]);
+      // Closing a server ends only the connections that are idle at that moment. It would wait for those that are
+      // kept alive after the answer that is under way, and for those that browsers open in advance.
+      const closeIdle = setInterval(() => {
+        if (countUnderWay() === 0) server.server.closeAllConnections();
+        else server.server.closeIdleConnections();
+      }, CLOSE_IDLE_INTERVAL_MS);
       await server.close().finally(() => clearInterval(closeIdle));
+      clearTimeout(timer);
     },
   };
+}
+
+/** How many requests have not been answered in full. */
+function countRequests(server: Server): () => number {
+  let count = 0;
+  server.on('request', (_request, response) => {
+    count++;
+    response.once('close', () => count--);
+  });
+  return () => count;
 }
 
 async function spendRequest(

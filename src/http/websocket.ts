@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, GraphQLError } from 'graphql';
-import { handleProtocols, makeServer, type SubscribePayload } from 'graphql-ws';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { CloseCode, handleProtocols, makeServer, type SubscribePayload } from 'graphql-ws';
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { ParleyError } from '../errors.js';
 import type { GraphQLContext } from '../resolvers/context.js';
 import { type Authentication, bearerToken } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
-import { createConnectionLimit } from './connection-limit.js';
 import { createGraphQLContext, GRAPHQL_PATH } from './graphql.js';
 import type { GraphQL } from './graphql-engine.js';
 import { toGraphQLError } from './graphql-errors.js';
 import type { Operation } from './graphql-operations.js';
 import { serveSocket } from './graphql-socket.js';
+import type { OpenConnections } from './open-connections.js';
 import type { RateLimiter } from './rate-limit.js';
 import { acceptWebSockets } from './upgrade.js';
 
@@ -20,14 +21,19 @@ import { acceptWebSockets } from './upgrade.js';
 const CONNECTION_INIT_TIMEOUT_MS = 5_000;
 /** Subscriptions included. */
 const MAX_OPERATIONS_PER_SOCKET = 100;
-/** "Try again later": clients do, and a connection that broke is counted until its end is noticed. */
-const TOO_MANY_CONNECTIONS = 1013;
+/** Clients connect again, elsewhere, and go on. */
+const GOING_AWAY = 1001;
+/** Clients do. Of too many connections one may be broken, which is counted until its end is noticed. */
+const TRY_AGAIN_LATER = 1013;
+/** For a client to answer that its socket is being closed. */
+const CLOSE_TIMEOUT_MS = 3_000;
 
 /** What is known of a connection. */
 type Connection = {
   readonly socket: WebSocket;
   /** Checked again for every operation. */
   credential?: string | undefined;
+  /** Those under way, subscriptions that have not come to their end included. */
   operations: number;
   release?: () => void;
 };
@@ -37,11 +43,16 @@ interface Running extends ExecutionArgs {
   readonly operation: Operation;
   readonly contextValue: GraphQLContext;
   readonly connection: Connection;
+  /** Gives the place of a subscription back. */
+  readonly leave: () => void;
 }
 
 export interface WebSocketMount {
-  /** Ends every connection with 1001 (going away). */
-  close(): Promise<void>;
+  /**
+   * Ends every connection with 1001 (going away), once its operations have been answered and its subscriptions have
+   * come to their end, or the time is up.
+   */
+  close(patienceMs: number): Promise<void>;
 }
 
 /**
@@ -54,10 +65,29 @@ export function mountWebSocket(
   authentication: Authentication,
   { schema, documents, operations, trusted }: GraphQL,
   requests: RateLimiter | null,
+  open: OpenConnections,
 ): WebSocketMount {
   const { config, log } = services;
-  const sockets = new WebSocketServer({ noServer: true, handleProtocols, maxPayload: config.maxBodyBytes });
-  const connections = createConnectionLimit(config.maxConnectionsPerKey);
+  const sockets = new WebSocketServer({
+    noServer: true,
+    handleProtocols: acknowledgeProtocol,
+    maxPayload: config.maxBodyBytes,
+    closeTimeout: CLOSE_TIMEOUT_MS,
+  } as ServerOptions);
+  const connections = new Set<Connection>();
+  let isDraining = false;
+
+  /** An operation has come to its end. The answer is handed to the socket within the same turn, before the farewell. */
+  function settle(connection: Connection): void {
+    connection.operations--;
+    if (isDraining) setImmediate(() => leaveIfIdle(connection));
+  }
+
+  const leaveIfIdle = ({ operations: underWay, socket }: Connection) => {
+    if (underWay === 0) socket.close(GOING_AWAY, 'Going away');
+  };
+
+  const refuse = ({ socket }: Connection) => socket.close(CloseCode.Forbidden, 'Forbidden');
 
   const protocol = makeServer<Record<string, unknown>, Connection>({
     connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
@@ -66,24 +96,27 @@ export function mountWebSocket(
       const actor = await authentication.authenticate(extra.credential).catch(refusal);
       const { socket } = extra;
       if (actor instanceof ParleyError || socket.readyState !== socket.OPEN) return false;
-      extra.release = connections.take(actor.keyId);
-      if (!extra.release) socket.close(TOO_MANY_CONNECTIONS, 'Too many connections with this API key');
+      extra.release = open.connect(actor, () => refuse(extra));
+      if (!extra.release) socket.close(TRY_AGAIN_LATER, 'Too many connections with this API key');
       return extra.release !== undefined;
     },
-    onClose: ({ extra }) => extra.release?.(),
+    onClose({ extra }) {
+      connections.delete(extra);
+      extra.release?.();
+    },
     async onSubscribe({ extra }, _id, payload) {
       if (extra.operations >= MAX_OPERATIONS_PER_SOCKET) return [tooManyOperations()];
       extra.operations++;
       const prepared = await prepare(extra, payload).catch((error) => {
-        extra.operations--;
+        settle(extra);
         throw error;
       });
-      if (Array.isArray(prepared)) extra.operations--;
+      if (Array.isArray(prepared)) settle(extra);
       return prepared;
     },
     execute: (args) => {
       const { operation, contextValue, connection } = args as Running;
-      return operations.run(operation, contextValue).finally(() => connection.operations--);
+      return operations.run(operation, contextValue).finally(() => settle(connection));
     },
     subscribe: (args) => subscribe(args as Running),
     onError: (_context, _id, _payload, errors) => operations.show({ errors }, undefined, 'none').errors,
@@ -99,7 +132,10 @@ export function mountWebSocket(
     payload: SubscribePayload,
   ): Promise<GraphQLError[] | Running> {
     const actor = await authentication.authenticate(connection.credential).catch(refusal);
-    if (actor instanceof ParleyError) return [toGraphQLError(actor)];
+    if (actor instanceof ParleyError) {
+      refuse(connection);
+      return [toGraphQLError(actor)];
+    }
     const allowance = await requests?.consume(actor.keyId).catch(refusal);
     if (allowance instanceof ParleyError) return [toGraphQLError(allowance)];
     const text = trusted ? trusted.find({ ...payload }) : payload.query;
@@ -108,6 +144,8 @@ export function mountWebSocket(
     const { operationName, variables } = payload;
     const operation = await operations.admit(actor, { document, operationName, variables });
     if ('errors' in operation) return [...operation.errors];
+    const leave = operation.definition.operation === 'subscription' ? open.subscribe(actor) : () => {};
+    if (!leave) return [tooManySubscriptions()];
     return {
       schema,
       document,
@@ -116,6 +154,7 @@ export function mountWebSocket(
       contextValue: createGraphQLContext(services, actor, randomUUID()),
       operation,
       connection,
+      leave,
     };
   }
 
@@ -125,11 +164,13 @@ export function mountWebSocket(
    * credentials) before each event is shown.
    */
   async function subscribe(args: Running): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
-    const { operation, contextValue: context, connection } = args;
+    const { operation, contextValue: context, connection, leave } = args;
     let isOver = false;
     const finish = () => {
-      if (!isOver) connection.operations--;
+      if (isOver) return;
       isOver = true;
+      leave();
+      settle(connection);
     };
     const source = await createSourceEventStream(args).catch((error) => {
       finish();
@@ -141,32 +182,36 @@ export function mountWebSocket(
     }
     const events = source[Symbol.asyncIterator]() as AsyncIterator<unknown>;
 
-    async function next(): Promise<IteratorResult<ExecutionResult, undefined>> {
+    /** The next event as it is shown, or null when there are no more. */
+    async function next(): Promise<ExecutionResult | null> {
       const event = await events.next();
-      if (event.done || isOver) return { done: true, value: undefined };
+      if (event.done || isOver) return null;
       // While the database is away the answer that was last given stands.
       const actor = await authentication
         .authenticate(connection.credential)
         .catch((error: unknown) => (error instanceof ParleyError ? error : context.actor));
       if (actor instanceof ParleyError) {
-        finish();
-        await events.return?.();
-        return { done: false, value: { errors: [toGraphQLError(actor)] } };
+        refuse(connection);
+        return null;
       }
-      const fresh = createGraphQLContext(services, actor, context.requestId);
-      return { done: false, value: await operations.run(operation, fresh, event.value) };
+      return operations.run(operation, createGraphQLContext(services, actor, context.requestId), event.value);
     }
 
-    const results: AsyncIterableIterator<ExecutionResult> = {
+    const results: AsyncIterableIterator<ExecutionResult, undefined> = {
       async next() {
-        try {
-          const result = await next();
-          if (result.done) finish();
-          return result;
-        } catch (error) {
+        const value = await next().catch((error: unknown) => {
           finish();
-          throw error;
-        }
+          if (error instanceof ParleyError) throw error;
+          // Such as that the database is away. The client is to connect again and go on behind what it has.
+          log.warn({ err: error, requestId: context.requestId }, 'a subscription broke');
+          connection.socket.close(TRY_AGAIN_LATER, 'Try again later');
+          return null;
+        });
+        if (value) return { done: false, value };
+        finish();
+        // "Complete" would tell the client that there is nothing to come back for.
+        if (isDraining) await closed(connection.socket);
+        return { done: true, value: undefined };
       },
       async return() {
         finish();
@@ -179,16 +224,23 @@ export function mountWebSocket(
   }
 
   const stopAccepting = acceptWebSockets(server, GRAPHQL_PATH, config, (request, socket, head) =>
-    sockets.handleUpgrade(request, socket, head, (ws) =>
-      serveSocket(protocol, ws, request.socket, { socket: ws, operations: 0 }, log),
-    ),
+    sockets.handleUpgrade(request, socket, head, (ws) => {
+      const connection: Connection = { socket: ws, operations: 0 };
+      connections.add(connection);
+      serveSocket(protocol, ws, request.socket, connection, log);
+    }),
   );
 
   return {
-    async close() {
+    async close(patienceMs) {
       stopAccepting();
-      for (const socket of sockets.clients) socket.close(1001, 'Going away');
+      isDraining = true;
+      for (const connection of connections) leaveIfIdle(connection);
+      const timer = setTimeout(() => {
+        for (const socket of sockets.clients) socket.close(GOING_AWAY, 'Going away');
+      }, patienceMs);
       await new Promise((resolve) => sockets.close(resolve));
+      clearTimeout(timer);
     },
   };
 }
@@ -204,6 +256,16 @@ function refusal(error: unknown): ParleyError {
   if (error instanceof ParleyError) return error;
   throw error;
 }
+
+/** A client hangs up without a word on a server that takes none of its protocols; so it gets to read why: a 4406. */
+const acknowledgeProtocol = (offered: Set<string>) => handleProtocols(offered) || ([...offered][0] ?? false);
+
+async function closed(socket: WebSocket): Promise<void> {
+  if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
+}
+
+const tooManySubscriptions = () =>
+  toGraphQLError(new ParleyError('rate_limited', 'The API key has too many subscriptions; end one of them'));
 
 const tooManyOperations = () =>
   toGraphQLError(

@@ -9,6 +9,7 @@ import {
   eventTypes,
   followEvents,
   type LogEvent,
+  oldestCursor,
 } from '../services/events.js';
 import { listOfSome, parseInput } from '../services/input.js';
 import type { Thread } from '../services/threads.js';
@@ -17,7 +18,7 @@ import type { RestRequest } from './route.js';
 import type { logEvent } from './schemas.js';
 import { messageJson, threadJson, workflowConversationJson } from './shapes.js';
 
-/** A comment now and then keeps proxies from closing a quiet stream, and finds out whether the key is still good. */
+/** A comment now and then keeps proxies from closing a quiet stream, and finds out that a client is gone. */
 const KEEP_ALIVE_MS = 15_000;
 /** How long a browser waits before it connects again. */
 const RECONNECT_MS = 2_000;
@@ -54,9 +55,10 @@ export async function getEvents(request: RestRequest): Promise<Answer> {
   const { types = null, after, ...filter } = parseInput(eventsQuery, query);
   const lastEventId = headers['last-event-id'];
   const [given, field] = lastEventId ? [String(lastEventId), 'Last-Event-ID'] : [after, 'after'];
-  const start = given ?? (await eventCursor(services, actor));
+  const start =
+    given === 'start' ? await oldestCursor(services, actor) : (given ?? (await eventCursor(services, actor)));
   const events = await followEvents(services, actor, types, { ...filter, after: start }, field);
-  const opening = `retry: ${RECONNECT_MS}\nid: ${start === 'start' ? cursorOf(actor, 0n) : start}\n\n`;
+  const opening = `retry: ${RECONNECT_MS}\nid: ${start}\n\n`;
   const headersOfStream = {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
@@ -67,7 +69,7 @@ export async function getEvents(request: RestRequest): Promise<Answer> {
 
 /** Pulls events as fast as they are read, and no faster: a slow reader is caught up from the database. */
 function eventStream(
-  { services, actor, reauthenticate, stopping }: RestRequest,
+  { services, actor, reauthenticate, holdOpen, cut }: RestRequest,
   opening: string,
   events: AsyncIterableIterator<LogEvent>,
 ): Readable {
@@ -78,9 +80,13 @@ function eventStream(
     isOver = text === null;
     stream.push(text);
   };
-  const end = () => push(null);
   const frame = (event: LogEvent) =>
     `id: ${cursorOf(actor, event.sequence)}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event, services))}\n\n`;
+  const release = holdOpen(() => {
+    // Behind what is not being read no end would be seen.
+    if (stream.readableLength > 0) stream.destroy();
+    else push(null);
+  });
   const stream = new Readable({
     async read() {
       if (isPulling) return;
@@ -91,24 +97,22 @@ function eventStream(
         isPulling = false;
         push(done ? null : frame(value));
       } catch {
-        end();
+        push(null);
       }
     },
     destroy(error, done) {
       isOver = true;
+      release();
       clearInterval(keepAlive);
-      stopping.removeEventListener('abort', end);
+      cut.removeEventListener('abort', cutOff);
       void events.return?.();
       done(error);
     },
   });
-  const keepAlive = setInterval(() => {
-    reauthenticate().then(() => push(':\n\n'), end);
-  }, KEEP_ALIVE_MS);
-  stopping.addEventListener('abort', end);
+  const cutOff = () => void stream.destroy();
+  const keepAlive = setInterval(() => push(':\n\n'), KEEP_ALIVE_MS);
+  cut.addEventListener('abort', cutOff);
   push(opening);
-  // A request that came on an open connection while the server stops.
-  if (stopping.aborted) end();
   return stream;
 }
 

@@ -19,8 +19,14 @@ export interface RestRequest extends UnauthenticatedRequest {
   readonly setHeader: (name: string, value: string) => void;
   /** Looks at the credential again, for answers that go on for long. It throws when it is no longer good. */
   readonly reauthenticate: () => Promise<unknown>;
-  /** Aborted when the server is to stop: answers without an end come to theirs. */
-  readonly stopping: AbortSignal;
+  /**
+   * Counts an answer that goes on for long among what its key has open, until the returned function is called.
+   * `onRefused` is called once when the key is no longer good.
+   * @throws ParleyError `rate_limited`
+   */
+  readonly holdOpen: (onRefused: () => void) => () => void;
+  /** Aborted when the server stops and can wait no longer for answers that go on. */
+  readonly cut: AbortSignal;
 }
 
 /** One row of the table of routes: what is mounted, and what the OpenAPI document says of it. */

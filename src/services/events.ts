@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import { invalidRequest } from '../errors.js';
 import { type EventType, eventTypes } from '../events/append.js';
-import { decodeEventCursor, encodeEventCursor } from '../events/cursor.js';
+import { cursorExpired, decodeEventCursor, encodeEventCursor } from '../events/cursor.js';
 import {
   type BareEvent,
   type EventFilter,
+  type LogBounds,
   type LogEvent,
   lastSequence,
+  logBounds,
   readBareEvents,
 } from '../events/log.js';
 import { decodeId } from '../ids.js';
@@ -29,6 +31,12 @@ export const cursorOf = (actor: Actor, sequence: bigint): string =>
 export async function eventCursor(context: Context, actor: Actor): Promise<string> {
   requireScope(actor, 'conversations:read');
   return cursorOf(actor, await lastSequence(context.database, actor.tenantId));
+}
+
+/** The oldest cursor that still works: all that is retained of the tenant's log lies behind it. */
+export async function oldestCursor(context: Context, actor: Actor): Promise<string> {
+  requireScope(actor, 'conversations:read');
+  return cursorOf(actor, (await logBounds(context.database, actor.tenantId)).start);
 }
 
 const filterInput = z.object({
@@ -71,14 +79,13 @@ export interface EventPage {
 
 /**
  * The tenant's log behind `after`, from the oldest retained event on without it.
- * @throws ParleyError `invalid_request` also when `after` is not a cursor of this tenant's log
+ * @throws ParleyError `invalid_request` also when `after` is not a cursor of this tenant's log; `cursor_expired`
  */
 export async function listEvents(context: Context, actor: Actor, input: unknown): Promise<EventPage> {
   requireScope(actor, 'conversations:read');
   const { database } = context;
   const { after, first, ...filter } = parseInput(pageInput, input);
-  const start = (await position(context, actor, after ?? 'start', 'after')) ?? 0n;
-  const end = await lastSequence(database, actor.tenantId);
+  const { start, end } = await logBehind(context, actor, after ?? 'start', 'after');
   const upTo = end - start > MAX_EXAMINED ? start + MAX_EXAMINED : end;
   const size = first ?? DEFAULT_PAGE_SIZE;
   const range = { after: start, upTo };
@@ -93,7 +100,8 @@ export async function listEvents(context: Context, actor: Actor, input: unknown)
  * event), then live; without it from now on.
  * @param types of the events that are followed; null for those that the input names, or all
  * @param cursorField what the caller knows `after` by
- * @throws ParleyError `invalid_request` when `after` is not a cursor of this tenant's log
+ * @throws ParleyError `invalid_request` when `after` is not a cursor of this tenant's log; `cursor_expired`, also later
+ *   on when the log was trimmed before a slow reader had read it
  */
 export async function followEvents(
   context: Context,
@@ -104,25 +112,30 @@ export async function followEvents(
 ): Promise<AsyncIterableIterator<LogEvent>> {
   requireScope(actor, 'conversations:read');
   const { after, ...filter } = parseInput(filterInput, input);
-  const start = await position(context, actor, after ?? null, cursorField);
+  const behind = after == null ? null : await logBehind(context, actor, after, cursorField);
   return context.liveFeed.subscribe(
     actor.tenantId,
-    start,
+    behind?.start ?? null,
     toFilter({ ...filter, types: types ? [...types] : filter.types }),
   );
 }
 
-async function position(
-  context: Context,
-  actor: Actor,
-  after: string | null,
+/**
+ * The log behind a caller's cursor (`start`: all that is retained).
+ * @throws ParleyError `cursor_expired`, `invalid_request`, both naming the field
+ */
+async function logBehind(
+  { database }: Context,
+  { tenantId }: Actor,
+  cursor: string,
   field: string,
-): Promise<bigint | null> {
-  if (after === null) return null;
-  if (after === 'start') return 0n;
-  const sequence = decodeEventCursor(actor.tenantId, after);
-  if (sequence === null || sequence > (await lastSequence(context.database, actor.tenantId))) {
+): Promise<LogBounds> {
+  const { start, end } = await logBounds(database, tenantId);
+  if (cursor === 'start') return { start, end };
+  const sequence = decodeEventCursor(tenantId, cursor);
+  if (sequence === null || sequence > end) {
     throw invalidRequest([{ field, issue: 'is not a cursor of this log' }]);
   }
-  return sequence;
+  if (sequence < start) throw cursorExpired(tenantId, start, field);
+  return { start: sequence, end };
 }

@@ -1,13 +1,12 @@
-import { once } from 'node:events';
 import { getIntrospectionQuery } from 'graphql';
 import type { Client as WebSocketClient } from 'graphql-ws';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { WebSocket } from 'ws';
 import { parseConfig } from '../../src/config.js';
 import { type Client, startApp, startAppForTest, type TestApp } from '../support/app.js';
 import { attacks, introspection, textOf } from '../support/attacks.js';
 import { query } from '../support/query.js';
+import { openRawSocket } from '../support/raw-socket.js';
 import { eventually } from '../support/receiver.js';
 import { connect } from '../support/subscriber.js';
 
@@ -38,17 +37,12 @@ const run = (socket: WebSocketClient, text: string, variables = {}): Promise<Ans
     );
   });
 
-/** A socket without a library between. */
+/** A socket without a library between, that brings its key at once. */
 async function openSocket(url: string, apiKey: string | null) {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
-  onTestFinished(() => socket.terminate());
-  const messages: Answer[] = [];
-  const closed = new Promise<number>((resolve) => socket.on('close', resolve));
-  socket.on('message', (data) => messages.push(JSON.parse(String(data))));
-  const send = (message: object) => socket.send(JSON.stringify(message));
-  await once(socket, 'open');
-  if (apiKey !== null) send({ type: 'connection_init', payload: { authorization: `Bearer ${apiKey}` } });
-  return { socket, messages, closed, send };
+  const opened = await openRawSocket(url);
+  if (apiKey !== null)
+    opened.send({ type: 'connection_init', payload: { authorization: `Bearer ${apiKey}` } });
+  return opened;
 }
 
 describe('a hostile document', () => {
@@ -363,11 +357,6 @@ describe('a socket', () => {
       payload: { query: '{ eventCursor }', variables: { x: 'x'.repeat(70_000) } },
     });
     expect(await closed).toBe(1009);
-  });
-
-  it('is closed with 4408 when it does not bring its key in time', async () => {
-    const { closed } = await openSocket(app.url, null);
-    expect(await closed).toBe(4408);
   });
 
   it('is closed with 1013 when its key has MAX_CONNECTIONS_PER_KEY open', async () => {

@@ -24,15 +24,27 @@ export function connect(url: string, apiKey: string | null): WebSocketClient {
   return client;
 }
 
-/** Subscribes and keeps what comes. Resolves once the connection stands. */
-export async function subscribe(client: WebSocketClient, query: string, variables = {}): Promise<Subscriber> {
+/**
+ * Subscribes and keeps what comes. Resolves once the connection stands.
+ * @param onEvent is called with each result as it comes
+ */
+export async function subscribe(
+  client: WebSocketClient,
+  query: string,
+  variables = {},
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  onEvent: (result: any) => void = () => {},
+): Promise<Subscriber> {
   const events: unknown[] = [];
   const errors: unknown[] = [];
   const connected = new Promise<void>((resolve) => client.on('connected', () => resolve()));
   const stop = client.subscribe(
     { query, variables },
     {
-      next: (value) => events.push(value),
+      next(value) {
+        events.push(value);
+        onEvent(value);
+      },
       error: (error) => errors.push(error),
       complete: () => {},
     },
