@@ -47,11 +47,11 @@ export function serveSocket<Extra>(
   });
 }
 
-/** Resolves when it is on its way to the client; what a closed socket would have got is dropped. */
+/** Resolves when it is on its way to the client; what a closed or broken socket would have got is dropped. */
 const send = (socket: WebSocket, text: string) =>
-  new Promise<void>((resolve, reject) => {
+  new Promise<void>((resolve) => {
     if (socket.readyState !== socket.OPEN) return resolve();
-    socket.send(text, (error) => (error ? reject(error) : resolve()));
+    socket.send(text, () => resolve());
   });
 
 /**
