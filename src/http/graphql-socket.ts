@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
-import { CloseCode, type Server } from 'graphql-ws';
+import type { Server } from 'graphql-ws';
 import type { WebSocket } from 'ws';
 import type { Log } from '../log.js';
+
+/** Clients do. To graphql-ws's own code for it (4500) they would not come back, even if the database was away for a moment. */
+export const TRY_AGAIN_LATER = 1013;
 
 const KEEP_ALIVE_MS = 12_000;
 /** Answers that a client leaves unread, in bytes. From there on nothing is read of it either. */
@@ -33,7 +36,7 @@ export function serveSocket<Extra>(
           waitForReader(socket);
           handle(String(data)).catch((error: unknown) => {
             log.warn({ err: error }, 'a WebSocket message could not be handled');
-            socket.close(CloseCode.InternalServerError, 'Internal server error');
+            socket.close(TRY_AGAIN_LATER, 'Try again later');
           });
         }),
     },

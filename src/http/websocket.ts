@@ -12,7 +12,7 @@ import { createGraphQLContext, GRAPHQL_PATH } from './graphql.js';
 import type { GraphQL } from './graphql-engine.js';
 import { toGraphQLError } from './graphql-errors.js';
 import type { Operation } from './graphql-operations.js';
-import { serveSocket } from './graphql-socket.js';
+import { serveSocket, TRY_AGAIN_LATER } from './graphql-socket.js';
 import type { OpenConnections } from './open-connections.js';
 import type { RateLimiter } from './rate-limit.js';
 import { acceptWebSockets } from './upgrade.js';
@@ -23,8 +23,6 @@ const CONNECTION_INIT_TIMEOUT_MS = 5_000;
 const MAX_OPERATIONS_PER_SOCKET = 100;
 /** Clients connect again, elsewhere, and go on. */
 const GOING_AWAY = 1001;
-/** Clients do. Of too many connections one may be broken, which is counted until its end is noticed. */
-const TRY_AGAIN_LATER = 1013;
 /** For a client to answer that its socket is being closed. */
 const CLOSE_TIMEOUT_MS = 3_000;
 
@@ -97,6 +95,7 @@ export function mountWebSocket(
       const { socket } = extra;
       if (actor instanceof ParleyError || socket.readyState !== socket.OPEN) return false;
       extra.release = open.connect(actor, () => refuse(extra));
+      // One of them may be broken, which is counted until its end is noticed.
       if (!extra.release) socket.close(TRY_AGAIN_LATER, 'Too many connections with this API key');
       return extra.release !== undefined;
     },
@@ -178,6 +177,8 @@ export function mountWebSocket(
     });
     if (!(Symbol.asyncIterator in source)) {
       finish();
+      const fault = source.errors?.find(({ originalError }) => isUnexpected(originalError));
+      if (fault) breakOff(args, fault);
       return source;
     }
     const events = source[Symbol.asyncIterator]() as AsyncIterator<unknown>;
@@ -201,10 +202,8 @@ export function mountWebSocket(
       async next() {
         const value = await next().catch((error: unknown) => {
           finish();
-          if (error instanceof ParleyError) throw error;
-          // Such as that the database is away. The client is to connect again and go on behind what it has.
-          log.warn({ err: error, requestId: context.requestId }, 'a subscription broke');
-          connection.socket.close(TRY_AGAIN_LATER, 'Try again later');
+          if (!isUnexpected(error)) throw error;
+          breakOff(args, error);
           return null;
         });
         if (value) return { done: false, value };
@@ -221,6 +220,12 @@ export function mountWebSocket(
       [Symbol.asyncIterator]: () => results,
     };
     return results;
+  }
+
+  /** Such as when the database is away. The client is to connect again, and go on behind what it has. */
+  function breakOff({ connection: { socket }, contextValue: { requestId } }: Running, error: unknown): void {
+    log.warn({ err: error, requestId }, 'a subscription broke');
+    socket.close(TRY_AGAIN_LATER, 'Try again later');
   }
 
   const stopAccepting = acceptWebSockets(server, GRAPHQL_PATH, config, (request, socket, head) =>
@@ -263,6 +268,9 @@ const acknowledgeProtocol = (offered: Set<string>) => handleProtocols(offered) |
 async function closed(socket: WebSocket): Promise<void> {
   if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
 }
+
+/** Neither meant for the caller nor the caller's own fault. */
+const isUnexpected = (error: unknown) => error !== undefined && !(error instanceof ParleyError);
 
 const tooManySubscriptions = () =>
   toGraphQLError(new ParleyError('rate_limited', 'The API key has too many subscriptions; end one of them'));

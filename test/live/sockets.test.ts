@@ -3,10 +3,11 @@ import { request } from 'node:http';
 import { connect as openTcp } from 'node:net';
 import { createClient } from 'graphql-ws';
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { type CloseEvent, WebSocket } from 'ws';
 import { type Client, REST, startApp, startAppForTest, type TestApp } from '../support/app.js';
 import { follow } from '../support/event-stream.js';
+import { query } from '../support/query.js';
 import { openRawSocket, type RawSocket } from '../support/raw-socket.js';
 import { eventually } from '../support/receiver.js';
 import { subscribe } from '../support/subscriber.js';
@@ -298,4 +299,39 @@ describe('a stop', () => {
     expect(codes).toEqual([1001]);
     await client.dispose();
   });
+});
+
+it('a database that is away ends no subscription for good', async () => {
+  const own = await startAppForTest();
+  const client = createClient({
+    url: `${own.url.replace('http', 'ws')}/graphql`,
+    webSocketImpl: WebSocket,
+    connectionParams: { authorization: `Bearer ${own.apiKey}` },
+    retryAttempts: Number.POSITIVE_INFINITY,
+    retryWait: async () => {},
+    shouldRetry: (problem) => (problem as CloseEvent).code !== 4403,
+  });
+  onTestFinished(() => client.dispose());
+  const variables = { after: 'start' };
+  const live = await subscribe(client, SUBSCRIPTION, variables, ({ data }) => {
+    variables.after = data.events.cursor;
+  });
+  await receive(own.operator, 'before');
+  await live.waitFor(2);
+  const codes: number[] = [];
+  client.on('closed', (event) => codes.push((event as CloseEvent).code));
+
+  const name = new URL(own.databaseUrl).pathname.slice(1);
+  const { adminUrl } = inject('postgres');
+  await query(adminUrl, `ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
+  await query(adminUrl, 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name]);
+  // What stands goes on standing; only what is opened now finds the database away.
+  expect(codes).toEqual([]);
+  client.terminate();
+  await eventually(() => codes.filter((code) => code === 1013).length > 2);
+  await query(adminUrl, `ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
+  await eventually(async () => (await own.operator.rest('GET', '/threads')).status === 200);
+  await receive(own.operator, 'after');
+  expect((await live.waitFor(3)).map(({ data }) => data.events.sequence)).toEqual([1, 2, 3]);
+  expect(live.errors).toEqual([]);
 });
