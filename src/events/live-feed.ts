@@ -1,7 +1,8 @@
 import type { Database } from '../database/client.js';
 import type { Log } from '../log.js';
+import { createCatchUp } from './catch-up.js';
 import type { Hints } from './hints.js';
-import { type EventFilter, type LogEvent, lastSequence, matches, readEvents, readNewEvents } from './log.js';
+import { type EventFilter, type LogEvent, lastSequence, matches, readNewEvents } from './log.js';
 import { startPoller } from './poller.js';
 
 /**
@@ -92,6 +93,7 @@ interface Channel {
 
 export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveFeed {
   const channels = new Map<string, Channel>();
+  const catchUp = createCatchUp(database);
   let isDrained = false;
   let isClosed = false;
 
@@ -141,18 +143,12 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
       try {
         while (position < inbox.openedAt && !isOver()) {
           const range = { after: position, upTo: inbox.openedAt };
-          const { events, hasMore } = await readEvents(
-            database,
-            tenantId,
-            range,
-            inbox.filter,
-            EVENTS_A_READ,
-          );
+          const { events, end } = await catchUp(tenantId, range, inbox.filter);
           for (const event of events) {
             yield event;
             position = event.sequence;
           }
-          if (!hasMore) position = inbox.openedAt;
+          position = end;
         }
         while (!isOver()) {
           for (const event of inbox.take()) {

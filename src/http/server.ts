@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { Redis } from 'ioredis';
@@ -108,6 +109,8 @@ export async function startHttpServer(
   mountDocs(server, config);
   const open = createOpenConnections(config, keyWatch);
   const cut = new AbortController();
+  // Every event stream listens to it.
+  setMaxListeners(0, cut.signal);
   mountRest(server, services, authentication, open, cut.signal, restRoutes);
   const graphql = await createGraphQL(services, redis);
   await mountGraphQL(server, services, graphql);
