@@ -1,0 +1,38 @@
+import { ingest } from './cases/ingest.js';
+import { read } from './cases/read.js';
+import type { Result } from './support/figures.js';
+import { describeMachine } from './support/machine.js';
+import { type Options, parseOptions, USAGE } from './support/options.js';
+import { onStage, type Stage } from './support/stage.js';
+import { report } from './support/table.js';
+
+type Case = (stage: Stage, options: Options) => Promise<Result>;
+
+/** In the order in which they run. */
+const cases: Readonly<Record<string, Case>> = { ingest, read };
+/** Only run when they are named: they take long. */
+const longCases: Readonly<Record<string, Case>> = {};
+
+async function main(): Promise<void> {
+  const options = parseOptions(process.argv.slice(2));
+  const all = { ...cases, ...longCases };
+  const names = options.cases.length > 0 ? options.cases : Object.keys(cases);
+  const unknown = names.filter((name) => !Object.hasOwn(all, name));
+  if (unknown.length > 0) {
+    throw new Error(
+      `There is no case ${unknown.join(', ')}; there are ${Object.keys(all).join(', ')}.\n${USAGE}`,
+    );
+  }
+  await onStage(async (stage) => {
+    console.log(`${await describeMachine(stage)}\n`);
+    for (const name of names) {
+      const result = await all[name]?.(stage, options);
+      if (result) console.log(report(result));
+    }
+  });
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+});

@@ -1,0 +1,129 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { startEmbeddedPostgres } from '../../src/database/embedded-postgres.js';
+import { migrate } from '../../src/database/migrate.js';
+import { createLog } from '../../src/log.js';
+import { type Child, startChild } from './child.js';
+import { startRedis } from './redis.js';
+
+const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const REFERENCES = fileURLToPath(new URL('../reference/', import.meta.url));
+
+/** A Parley as it is built, with its operator's key. */
+export interface Parley extends Child {
+  readonly apiKey: string;
+}
+
+/** Where the cases play: one Postgres as Parley embeds it, with fsync on, and programs that come and go. */
+export interface Stage {
+  /** A new database with Parley's tables, for either side. Answers with its connection string. */
+  database(name: string): Promise<string>;
+  /** The same with everything that is in another one, which nobody may use meanwhile. */
+  copy(databaseUrl: string, name: string): Promise<string>;
+  /** Starts the built Parley with its normal configuration, and `ROLE=api` unless the environment says otherwise. */
+  parley(
+    databaseUrl: string,
+    environment?: Readonly<Record<string, string>>,
+    nodeArgs?: readonly string[],
+  ): Promise<Parley>;
+  /** Starts `bench/reference/<name>.ts`. */
+  reference(name: string, environment: Readonly<Record<string, string>>): Promise<Child>;
+  /** Starts an empty Redis. Answers with its URL. */
+  redis(): Promise<string>;
+}
+
+/** Opens a stage for as long as it is used; whatever was started on it is stopped then. */
+export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> {
+  const releases: (() => Promise<unknown>)[] = [];
+  const directory = await mkdtemp(join(tmpdir(), 'parley-bench-'));
+  releases.push(() => removeData(directory));
+  try {
+    await chmod(directory, 0o755); // root's Postgres runs under another account, which must get in
+    const postgres = await startEmbeddedPostgres({ dataDir: directory, log: createLog('warn') });
+    releases.push(() => postgres.stop());
+    return await use(stageOf(directory, postgres.connectionString, (release) => releases.push(release)));
+  } finally {
+    for (const release of releases.reverse()) await release();
+  }
+}
+
+function stageOf(
+  directory: string,
+  serverUrl: string,
+  onClose: (release: () => Promise<unknown>) => void,
+): Stage {
+  const secretsKey = randomBytes(32).toString('base64');
+  let programs = 0;
+  const start = async (
+    args: readonly string[],
+    environment: Readonly<Record<string, string>>,
+    urlPattern: RegExp,
+  ) => {
+    const logFile = join(directory, `program-${++programs}.log`);
+    const child = await startChild({ args, environment, logFile, urlPattern });
+    onClose(child.stop);
+    return child;
+  };
+  const create = async (name: string, template: string) => {
+    await withClient(serverUrl, (client) => client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`));
+    const url = new URL(serverUrl);
+    url.pathname = `/${name}`;
+    return url.href;
+  };
+  return {
+    async database(name) {
+      const url = await create(name, 'template1');
+      await migrate(url);
+      return url;
+    },
+    copy: (databaseUrl, name) => create(name, new URL(databaseUrl).pathname.slice(1)),
+    async parley(databaseUrl, environment = {}, nodeArgs = []) {
+      const apiKey = `parley_${randomBytes(32).toString('base64url')}`;
+      const child = await start(
+        [...nodeArgs, PROGRAM],
+        {
+          DATABASE_URL: databaseUrl,
+          DATA_DIR: directory,
+          PORT: '0',
+          ROLE: 'api',
+          BOOTSTRAP_TENANT_ID: 'operator',
+          BOOTSTRAP_API_KEY: apiKey,
+          SECRETS_KEY: secretsKey,
+          ALLOWED_TARGET_CIDRS: '127.0.0.0/8',
+          ...environment,
+        },
+        /Health +(\S+)\/readyz/,
+      );
+      return { ...child, apiKey };
+    },
+    reference: (name, environment) =>
+      start(['--import', 'tsx', join(REFERENCES, `${name}.ts`)], environment, /listening on (\S+)/),
+    async redis() {
+      const redis = await startRedis(directory);
+      onClose(redis.stop);
+      return redis.url;
+    },
+  };
+}
+
+/** One connection for as long as it is used. */
+export async function withClient<T>(databaseUrl: string, use: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client(databaseUrl);
+  await client.connect();
+  try {
+    return await use(client);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Where Postgres's account could not get in after all, `postgres` is a link to where its files are. */
+async function removeData(directory: string): Promise<void> {
+  const postgres = await realpath(join(directory, 'postgres')).catch(() => directory);
+  await rm(postgres, { recursive: true, force: true });
+  await rm(directory, { recursive: true, force: true });
+}
