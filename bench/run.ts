@@ -1,3 +1,4 @@
+import { deliver } from './cases/deliver.js';
 import { ingest } from './cases/ingest.js';
 import { read } from './cases/read.js';
 import type { Result } from './support/figures.js';
@@ -9,7 +10,7 @@ import { report } from './support/table.js';
 type Case = (stage: Stage, options: Options) => Promise<Result>;
 
 /** In the order in which they run. */
-const cases: Readonly<Record<string, Case>> = { ingest, read };
+const cases: Readonly<Record<string, Case>> = { ingest, read, deliver };
 /** Only run when they are named: they take long. */
 const longCases: Readonly<Record<string, Case>> = {};
 
@@ -26,8 +27,8 @@ async function main(): Promise<void> {
   await onStage(async (stage) => {
     console.log(`${await describeMachine(stage)}\n`);
     for (const name of names) {
-      const result = await all[name]?.(stage, options);
-      if (result) console.log(report(result));
+      const play = all[name];
+      if (play) console.log(report(await stage.scene((scene) => play(scene, options))));
     }
   });
 }

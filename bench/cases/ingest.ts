@@ -14,8 +14,8 @@ const THREADS = 10_000;
 
 /** Of 20 tenants and of one, by REST against a statement for each, and by GraphQL against REST. */
 export async function ingest(stage: Stage, options: Options): Promise<Result> {
-  const many = await ingestOf(stage, options, 20);
-  const one = await ingestOf(stage, options, 1);
+  const many = await stage.scene((scene) => ingestOf(scene, options, 20));
+  const one = await stage.scene((scene) => ingestOf(scene, options, 1));
   return { rows: [...many.rows, ...one.rows], checks: [...many.checks, ...one.checks] };
 }
 
@@ -84,7 +84,5 @@ async function ingestOf(stage: Stage, options: Options, tenantCount: number): Pr
       runPgbench({ database: referenceDatabase, clients: 32, seconds, tenants: tenantCount, threads });
     least(await against('REST', 128, rest(128), 'pgbench, 32 clients', pgbench), 1);
   }
-  await parley.stop();
-  await reference.stop();
   return { rows, checks };
 }

@@ -34,38 +34,45 @@ export interface Stage {
   reference(name: string, environment: Readonly<Record<string, string>>): Promise<Child>;
   /** Starts an empty Redis. Answers with its URL. */
   redis(): Promise<string>;
+  /** Has something released when the scene is over, in reverse order. */
+  onEnd(release: () => Promise<unknown>): void;
+  /** A part of the play: what is started in it is stopped at its end. */
+  scene<T>(play: (stage: Stage) => Promise<T>): Promise<T>;
 }
 
-/** Opens a stage for as long as it is used; whatever was started on it is stopped then. */
+type Release = () => Promise<unknown>;
+
+/** Opens a stage for as long as it is used. */
 export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> {
-  const releases: (() => Promise<unknown>)[] = [];
-  const directory = await mkdtemp(join(tmpdir(), 'parley-bench-'));
-  releases.push(() => removeData(directory));
-  try {
+  return releasing(async (onEnd) => {
+    const directory = await mkdtemp(join(tmpdir(), 'parley-bench-'));
+    onEnd(() => removeData(directory));
     await chmod(directory, 0o755); // root's Postgres runs under another account, which must get in
     const postgres = await startEmbeddedPostgres({ dataDir: directory, log: createLog('warn') });
-    releases.push(() => postgres.stop());
-    return await use(stageOf(directory, postgres.connectionString, (release) => releases.push(release)));
+    onEnd(() => postgres.stop());
+    return use(stageOf(directory, postgres.connectionString, onEnd));
+  });
+}
+
+async function releasing<T>(use: (onEnd: (release: Release) => void) => Promise<T>): Promise<T> {
+  const releases: Release[] = [];
+  try {
+    return await use((release) => releases.push(release));
   } finally {
     for (const release of releases.reverse()) await release();
   }
 }
 
-function stageOf(
-  directory: string,
-  serverUrl: string,
-  onClose: (release: () => Promise<unknown>) => void,
-): Stage {
+function stageOf(directory: string, serverUrl: string, onEnd: (release: Release) => void): Stage {
   const secretsKey = randomBytes(32).toString('base64');
-  let programs = 0;
   const start = async (
     args: readonly string[],
     environment: Readonly<Record<string, string>>,
     urlPattern: RegExp,
   ) => {
-    const logFile = join(directory, `program-${++programs}.log`);
+    const logFile = join(directory, `program-${randomBytes(4).toString('hex')}.log`);
     const child = await startChild({ args, environment, logFile, urlPattern });
-    onClose(child.stop);
+    onEnd(child.stop);
     return child;
   };
   const create = async (name: string, template: string) => {
@@ -104,9 +111,11 @@ function stageOf(
       start(['--import', 'tsx', join(REFERENCES, `${name}.ts`)], environment, /listening on (\S+)/),
     async redis() {
       const redis = await startRedis(directory);
-      onClose(redis.stop);
+      onEnd(redis.stop);
       return redis.url;
     },
+    onEnd,
+    scene: (play) => releasing((onEndOfScene) => play(stageOf(directory, serverUrl, onEndOfScene))),
   };
 }
 

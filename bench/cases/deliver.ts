@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createPostgresBackend, Queue, withBackend } from 'bullmq';
+import type pg from 'pg';
+import { createKeys, graphql, type Tenant } from '../support/api.js';
+import { arrive } from '../support/arrive.js';
+import type { Figures, Result } from '../support/figures.js';
+import { ratioOf } from '../support/figures.js';
+import { fill } from '../support/fill.js';
+import type { Options } from '../support/options.js';
+import { type Receiver, startReceiver } from '../support/receiver.js';
+import { compare, type Run } from '../support/rounds.js';
+import { type Parley, type Stage, withClient } from '../support/stage.js';
+
+/** Each tenant has one webhook, or one workflow handler for all its threads. */
+const FILLING = { tenants: 20, threads: 1_000, messages: 1 };
+/** About what is delivered in a second: rounds are as long as they are asked to be, more or less. */
+const DELIVERIES_A_SECOND = 1_000;
+const JOBS_AT_ONCE = 1_000;
+
+const kinds = {
+  webhooks: {
+    direction: 'outbound',
+    register: `mutation ($url: String!) {
+      registerWebhook(input: { url: $url, events: ["message.created"] }) { webhook { id } }
+    }`,
+  },
+  signals: {
+    direction: 'inbound',
+    register: `mutation ($url: String!) {
+      registerWorkflowHandler(input: { workflowId: "*", kind: HTTP, url: $url }) { workflowHandler { id } }
+    }`,
+  },
+} as const;
+
+/** Webhooks and signals on both queue backends, against a worker that only posts what its jobs say. */
+export async function deliver(stage: Stage, options: Options): Promise<Result> {
+  const results: Result[] = [];
+  for (const backend of ['Postgres', 'Redis'] as const) {
+    for (const kind of ['webhooks', 'signals'] as const) {
+      results.push(await stage.scene((scene) => deliverOn(scene, options, backend, kind)));
+    }
+  }
+  return { rows: results.flatMap(({ rows }) => rows), checks: results.flatMap(({ checks }) => checks) };
+}
+
+async function deliverOn(
+  stage: Stage,
+  options: Options,
+  backend: 'Postgres' | 'Redis',
+  kind: keyof typeof kinds,
+): Promise<Result> {
+  const name = `deliver_${kind}_${backend.toLowerCase()}`;
+  const database = await stage.database(name);
+  await fill(database, FILLING);
+  const queues: Record<string, string> = backend === 'Redis' ? { REDIS_URL: await stage.redis() } : {};
+  const receiver = await startReceiver();
+  stage.onEnd(receiver.close);
+  const parley = await stage.parley(database, queues);
+  await stage.parley(database, { ...queues, ROLE: 'worker' });
+  await register(parley, await createKeys(parley, FILLING.tenants), kind, receiver.url);
+
+  const reference = { ...queues, DATABASE_URL: await stage.database(`${name}_reference`) };
+  await stage.reference('deliver', reference);
+  const queue = openQueue(reference);
+  stage.onEnd(() => queue.close());
+
+  const row = await withClient(database, (client) =>
+    compare(options, {
+      case: `deliver, ${kind}, ${backend}`,
+      connections: null,
+      parley: deliverMessages(client, receiver, kinds[kind].direction),
+      against: { name: 'reference', run: deliverJobs(queue, receiver) },
+    }),
+  );
+  return { rows: [row], checks: [ratioOf(row, 0.5)] };
+}
+
+async function register(parley: Parley, tenants: readonly Tenant[], kind: keyof typeof kinds, url: string) {
+  for (const { apiKey } of tenants) await graphql(parley, apiKey, kinds[kind].register, { url });
+}
+
+/** From the commit of the messages until the last of them is delivered and recorded. */
+const deliverMessages =
+  (client: pg.Client, receiver: Receiver, direction: 'inbound' | 'outbound'): Run =>
+  async (seconds) => {
+    const ofEach = Math.ceil((seconds * DELIVERIES_A_SECOND) / FILLING.tenants);
+    const count = ofEach * FILLING.tenants;
+    const received = receiver.expect(count);
+    await arrive(client, direction, ofEach);
+    const start = performance.now();
+    await client.query('NOTIFY parley_hint');
+    await received;
+    while (await isAnyPending(client)) await sleep(5);
+    return figuresOf(start, count, receiver);
+  };
+
+async function isAnyPending(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query(
+    "SELECT EXISTS (SELECT 1 FROM delivery WHERE status = 'pending') AS pending",
+  );
+  return rows[0].pending;
+}
+
+/** From when the worker may begin on jobs that are already there until the last of them is posted. */
+const deliverJobs =
+  (queue: Queue, receiver: Receiver): Run =>
+  async (seconds) => {
+    const count = Math.ceil(seconds * DELIVERIES_A_SECOND);
+    await queue.pause();
+    const job = { name: 'post', data: { url: receiver.url, body: receiver.lastBody } };
+    for (let added = 0; added < count; added += JOBS_AT_ONCE) {
+      await queue.addBulk(Array.from({ length: Math.min(JOBS_AT_ONCE, count - added) }, () => job));
+    }
+    const received = receiver.expect(count);
+    const start = performance.now();
+    await queue.resume();
+    await received;
+    return figuresOf(start, count, receiver);
+  };
+
+const figuresOf = (start: number, count: number, receiver: Receiver): Figures => ({
+  perSecond: (count / (performance.now() - start)) * 1_000,
+  p50: null,
+  p99: null,
+  errors: receiver.surplus,
+});
+
+function openQueue({ REDIS_URL: url, DATABASE_URL: connectionString = '' }: Record<string, string>): Queue {
+  if (url) return new Queue('bench', { connection: { url } });
+  const bound = withBackend(createPostgresBackend);
+  return new bound.Queue('bench', {
+    connection: { connectionString, schema: 'bench_queue', migrate: true, max: 3 },
+  }) as unknown as Queue;
+}
