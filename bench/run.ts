@@ -1,5 +1,8 @@
 import { deliver } from './cases/deliver.js';
+import { flood } from './cases/flood.js';
+import { growth } from './cases/growth.js';
 import { ingest } from './cases/ingest.js';
+import { live } from './cases/live.js';
 import { read } from './cases/read.js';
 import type { Result } from './support/figures.js';
 import { describeMachine } from './support/machine.js';
@@ -10,9 +13,9 @@ import { report } from './support/table.js';
 type Case = (stage: Stage, options: Options) => Promise<Result>;
 
 /** In the order in which they run. */
-const cases: Readonly<Record<string, Case>> = { ingest, read, deliver };
+const cases: Readonly<Record<string, Case>> = { ingest, read, deliver, live, flood };
 /** Only run when they are named: they take long. */
-const longCases: Readonly<Record<string, Case>> = {};
+const longCases: Readonly<Record<string, Case>> = { growth };
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));

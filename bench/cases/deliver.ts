@@ -3,13 +3,12 @@ import { createPostgresBackend, Queue, withBackend } from 'bullmq';
 import type pg from 'pg';
 import { createKeys, graphql, type Tenant } from '../support/api.js';
 import { arrive } from '../support/arrive.js';
-import type { Figures, Result } from '../support/figures.js';
-import { ratioOf } from '../support/figures.js';
+import { type Figures, type Result, ratioOf } from '../support/figures.js';
 import { fill } from '../support/fill.js';
 import type { Options } from '../support/options.js';
 import { type Receiver, startReceiver } from '../support/receiver.js';
 import { compare, type Run } from '../support/rounds.js';
-import { type Parley, type Stage, withClient } from '../support/stage.js';
+import { openClient, type Parley, type Stage } from '../support/stage.js';
 
 /** Each tenant has one webhook, or one workflow handler for all its threads. */
 const FILLING = { tenants: 20, threads: 1_000, messages: 1 };
@@ -17,7 +16,7 @@ const FILLING = { tenants: 20, threads: 1_000, messages: 1 };
 const DELIVERIES_A_SECOND = 1_000;
 const JOBS_AT_ONCE = 1_000;
 
-const kinds = {
+const KINDS = {
   webhooks: {
     direction: 'outbound',
     register: `mutation ($url: String!) {
@@ -32,11 +31,14 @@ const kinds = {
   },
 } as const;
 
+export type Kind = keyof typeof KINDS;
+export const kinds = ['webhooks', 'signals'] as const;
+
 /** Webhooks and signals on both queue backends, against a worker that only posts what its jobs say. */
 export async function deliver(stage: Stage, options: Options): Promise<Result> {
   const results: Result[] = [];
   for (const backend of ['Postgres', 'Redis'] as const) {
-    for (const kind of ['webhooks', 'signals'] as const) {
+    for (const kind of kinds) {
       results.push(await stage.scene((scene) => deliverOn(scene, options, backend, kind)));
     }
   }
@@ -47,7 +49,7 @@ async function deliverOn(
   stage: Stage,
   options: Options,
   backend: 'Postgres' | 'Redis',
-  kind: keyof typeof kinds,
+  kind: Kind,
 ): Promise<Result> {
   const name = `deliver_${kind}_${backend.toLowerCase()}`;
   const database = await stage.database(name);
@@ -64,29 +66,33 @@ async function deliverOn(
   const queue = openQueue(reference);
   stage.onEnd(() => queue.close());
 
-  const row = await withClient(database, (client) =>
-    compare(options, {
-      case: `deliver, ${kind}, ${backend}`,
-      connections: null,
-      parley: deliverMessages(client, receiver, kinds[kind].direction),
-      against: { name: 'reference', run: deliverJobs(queue, receiver) },
-    }),
-  );
+  const client = await openClient(stage, database);
+  const row = await compare(options, {
+    case: `deliver, ${kind}, ${backend}`,
+    connections: null,
+    parley: delivering(client, receiver, kind, FILLING.tenants),
+    against: { name: 'reference', run: deliverJobs(queue, receiver) },
+  });
   return { rows: [row], checks: [ratioOf(row, 0.5)] };
 }
 
-async function register(parley: Parley, tenants: readonly Tenant[], kind: keyof typeof kinds, url: string) {
-  for (const { apiKey } of tenants) await graphql(parley, apiKey, kinds[kind].register, { url });
+/** Has everything of that kind sent to one place. */
+export async function register(parley: Parley, tenants: readonly Tenant[], kind: Kind, url: string) {
+  for (const { apiKey } of tenants) await graphql(parley, apiKey, KINDS[kind].register, { url });
 }
 
 /** From the commit of the messages until the last of them is delivered and recorded. */
-const deliverMessages =
-  (client: pg.Client, receiver: Receiver, direction: 'inbound' | 'outbound'): Run =>
+export const delivering =
+  (client: pg.Client, receiver: Receiver, kind: Kind, tenants: number): Run =>
   async (seconds) => {
-    const ofEach = Math.ceil((seconds * DELIVERIES_A_SECOND) / FILLING.tenants);
-    const count = ofEach * FILLING.tenants;
+    await client.query('BEGIN');
+    const count = await arrive(
+      client,
+      KINDS[kind].direction,
+      Math.ceil((seconds * DELIVERIES_A_SECOND) / tenants),
+    );
     const received = receiver.expect(count);
-    await arrive(client, direction, ofEach);
+    await client.query('COMMIT');
     const start = performance.now();
     await client.query('NOTIFY parley_hint');
     await received;

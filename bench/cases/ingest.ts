@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { createKeys } from '../support/api.js';
+import { createKeys, type Tenant } from '../support/api.js';
 import { type Check, p99Of, type Result, type Row, ratioOf } from '../support/figures.js';
 import { fill } from '../support/fill.js';
 import { drive } from '../support/load.js';
@@ -11,6 +11,12 @@ import type { Stage } from '../support/stage.js';
 
 /** Of all tenants together; most messages come to a thread that is there already. */
 const THREADS = 10_000;
+
+/** What the rate is to be at least, in units of the reference's, by the number of tenants and connections. */
+const LEAST: Readonly<Record<number, Readonly<Record<number, number>>>> = {
+  20: { 1: 0.6, 32: 1.3, 128: 2.2 },
+  1: { 32: 1.3, 128: 3 },
+};
 
 /** Of 20 tenants and of one, by REST against a statement for each, and by GraphQL against REST. */
 export async function ingest(stage: Stage, options: Options): Promise<Result> {
@@ -28,61 +34,60 @@ async function ingestOf(stage: Stage, options: Options, tenantCount: number): Pr
   const reference = await stage.reference('server', { DATABASE_URL: referenceDatabase });
   const threads = THREADS / tenantCount;
 
-  const rest =
-    (connections: number): Run =>
-    (seconds) =>
-      drive({
-        url: parley.url,
-        connections,
-        seconds,
-        next: () => restInbound(pick(tenants), randomInt(threads)),
-      });
-  const graphql =
-    (connections: number): Run =>
-    (seconds) =>
-      drive({
-        url: parley.url,
-        connections,
-        seconds,
-        next: () => graphqlInbound(pick(tenants), randomInt(threads)),
-      });
-  const byHand =
-    (connections: number): Run =>
-    (seconds) =>
-      drive({
-        url: reference.url,
-        connections,
-        seconds,
-        next: () => referenceInbound(pick(tenants), randomInt(threads)),
-      });
-
   const name = `ingest, ${tenantCount === 1 ? '1 tenant' : `${tenantCount} tenants`}`;
+  const byRest = (connections: number) => ingesting(parley.url, tenants, threads, connections, restInbound);
+  const byGraphQL = (connections: number) =>
+    ingesting(parley.url, tenants, threads, connections, graphqlInbound);
+  const byHand = (connections: number) =>
+    ingesting(reference.url, tenants, threads, connections, referenceInbound);
   const rows: Row[] = [];
   const checks: Check[] = [];
-  const against = async (what: string, connections: number, ours: Run, other: string, theirs: Run) => {
-    const row = await compare(options, {
-      case: `${name}, ${what}`,
-      connections,
-      parley: ours,
-      against: { name: other, run: theirs },
-    });
+  const keep = (row: Row, least: number) => {
     rows.push(row);
-    return row;
+    checks.push(ratioOf(row, least));
   };
-  const least = (row: Row, limit: number) => checks.push(ratioOf(row, limit));
-
-  for (const connections of tenantCount === 1 ? [32, 128] : [1, 32, 128]) {
-    const row = await against('REST', connections, rest(connections), 'reference', byHand(connections));
-    const least1 = { 1: 0.6, 32: 1.3, 128: tenantCount === 1 ? 3 : 2.2 }[connections] ?? 0;
-    least(row, least1);
+  for (const [key, least] of Object.entries(LEAST[tenantCount] ?? {})) {
+    const connections = Number(key);
+    const row = await compare(options, {
+      case: `${name}, REST`,
+      connections,
+      parley: byRest(connections),
+      against: { name: 'reference', run: byHand(connections) },
+    });
+    keep(row, least);
     if (connections > 1) checks.push(p99Of(row, 1.2));
-    if (tenantCount > 1)
-      least(await against('GraphQL', connections, graphql(connections), 'REST', rest(connections)), 0.7);
+    if (tenantCount === 1) continue;
+    const graphql = await compare(options, {
+      case: `${name}, GraphQL`,
+      connections,
+      parley: byGraphQL(connections),
+      against: { name: 'REST', run: byRest(connections) },
+    });
+    keep(graphql, 0.7);
   }
-  if (tenantCount > 1) {
-    const pgbench: Run = (seconds) =>
-      runPgbench({ database: referenceDatabase, clients: 32, seconds, tenants: tenantCount, threads });
-    least(await against('REST', 128, rest(128), 'pgbench, 32 clients', pgbench), 1);
-  }
+  if (tenantCount === 1) return { rows, checks };
+  const pgbench = await compare(options, {
+    case: `${name}, REST`,
+    connections: 128,
+    parley: byRest(128),
+    against: {
+      name: 'pgbench, 32 clients',
+      run: (seconds) =>
+        runPgbench({ database: referenceDatabase, clients: 32, seconds, tenants: tenantCount, threads }),
+    },
+  });
+  keep(pgbench, 1);
   return { rows, checks };
 }
+
+/** @param threads of each tenant */
+export const ingesting =
+  (
+    url: string,
+    tenants: readonly Tenant[],
+    threads: number,
+    connections: number,
+    requestOf: typeof restInbound,
+  ): Run =>
+  (seconds) =>
+    drive({ url, connections, seconds, next: () => requestOf(pick(tenants), randomInt(threads)) });

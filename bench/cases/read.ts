@@ -6,10 +6,10 @@ import { fill } from '../support/fill.js';
 import { drive, type Request } from '../support/load.js';
 import type { Options } from '../support/options.js';
 import { graphqlRequest, pick, referenceRead } from '../support/requests.js';
-import { compare } from '../support/rounds.js';
+import { compare, type Run } from '../support/rounds.js';
 import type { Parley, Stage } from '../support/stage.js';
 
-const CONNECTIONS = 32;
+export const READ_CONNECTIONS = 32;
 const FILLING = { tenants: 20, threads: 100, messages: 20 };
 
 const MESSAGE = 'id position direction channel channelKey content status createdAt';
@@ -31,47 +31,40 @@ const THREAD_LIST = `query {
   }
 }`;
 
+type RequestOf = (thread: ThreadOfTenant) => Request;
+
+export const ofThread: RequestOf = ({ tenant, id }) => graphqlRequest(tenant, THREAD_PAGE, { id });
+export const ofList: RequestOf = ({ tenant }) => graphqlRequest(tenant, THREAD_LIST, {});
+
+export const reading =
+  (url: string, threads: readonly ThreadOfTenant[], requestOf: RequestOf): Run =>
+  (seconds) =>
+    drive({ url, connections: READ_CONNECTIONS, seconds, next: () => requestOf(pick(threads)) });
+
 /** A page of one thread, and a list of threads, by GraphQL against SQL by hand. */
 export async function read(stage: Stage, options: Options): Promise<Result> {
   const database = await stage.database('read');
   await fill(database, FILLING);
   const referenceDatabase = await stage.copy(database, 'read_reference');
   const parley = await stage.parley(database);
-  const tenants = await createKeys(parley, FILLING.tenants);
-  const threads = await threadsOf(parley, tenants);
+  const threads = await threadsOf(parley, await createKeys(parley, FILLING.tenants));
   const reference = await stage.reference('server', { DATABASE_URL: referenceDatabase });
 
-  const against = async (
-    name: string,
-    oursOf: (thread: ThreadOfTenant) => Request,
-    theirsOf: typeof oursOf,
-  ) => {
+  const against = async (name: string, ours: RequestOf, theirs: RequestOf) => {
     const thread = pick(threads);
-    await expectSame(
-      name,
-      await answerTo(parley.url, oursOf(thread)),
-      await answerTo(reference.url, theirsOf(thread)),
-    );
-    const load = (url: string, requestOf: typeof oursOf) => (seconds: number) =>
-      drive({ url, connections: CONNECTIONS, seconds, next: () => requestOf(pick(threads)) });
+    expectSame(name, await answerTo(parley.url, ours(thread)), await answerTo(reference.url, theirs(thread)));
     return compare(options, {
       case: name,
-      connections: CONNECTIONS,
-      parley: load(parley.url, oursOf),
-      against: { name: 'reference', run: load(reference.url, theirsOf) },
+      connections: READ_CONNECTIONS,
+      parley: reading(parley.url, threads, ours),
+      against: { name: 'reference', run: reading(reference.url, threads, theirs) },
     });
   };
   const rows: Row[] = [
-    await against(
-      'read, thread with 20 messages',
-      ({ tenant, id }) => graphqlRequest(tenant, THREAD_PAGE, { id }),
-      ({ tenant, id }) => referenceRead(tenant, `/threads/${decodeId('thread', id)}`),
+    await against('read, thread with 20 messages', ofThread, ({ tenant, id }) =>
+      referenceRead(tenant, `/threads/${decodeId('thread', id)}`),
     ),
-    await against(
-      'read, list of 20 threads',
-      ({ tenant }) => graphqlRequest(tenant, THREAD_LIST, {}),
-      ({ tenant }) => referenceRead(tenant, '/threads'),
-    ),
+    await against('read, list of 20 threads', ofList, ({ tenant }) => referenceRead(tenant, '/threads')),
   ];
   return { rows, checks: rows.map((row) => ratioOf(row, 0.35)) };
 }
@@ -92,17 +85,21 @@ async function answerTo(url: string, { path, ...request }: Request): Promise<unk
 export interface ThreadOfTenant {
   readonly tenant: Tenant;
   readonly id: string;
+  /** What the fills call its participant by. */
+  readonly number: number;
 }
 
 /** Some threads of each tenant. */
 export async function threadsOf(parley: Parley, tenants: readonly Tenant[]): Promise<ThreadOfTenant[]> {
   const lists = tenants.map(async (tenant) => {
-    const { threads } = await graphql<{ threads: { edges: { node: { id: string } }[] } }>(
-      parley,
-      tenant.apiKey,
-      'query { threads(first: 100) { edges { node { id } } } }',
-    );
-    return threads.edges.map(({ node }) => ({ tenant, id: node.id }));
+    const { threads } = await graphql<{
+      threads: { edges: { node: { id: string; participantId: string } }[] };
+    }>(parley, tenant.apiKey, 'query { threads(first: 100) { edges { node { id participantId } } } }');
+    return threads.edges.map(({ node }) => ({
+      tenant,
+      id: node.id,
+      number: Number(node.participantId.replace('participant_', '')),
+    }));
   });
   return (await Promise.all(lists)).flat();
 }

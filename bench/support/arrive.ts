@@ -33,11 +33,15 @@ SELECT t.tenant_id, c.before + row_number() OVER (PARTITION BY t.tenant_id), 'me
        jsonb_build_object('direction', $1::text, 'status', 'sent')
 FROM thread t JOIN message m ON m.thread_id = t.id JOIN counter c ON c.tenant_id = t.tenant_id`;
 
-/** Many messages at once, so that a round begins with a backlog and nobody is busy with taking it in. */
+/**
+ * Many messages at once, so that a round begins with a backlog and nobody is busy with taking it in.
+ * @returns how many
+ */
 export async function arrive(
   client: pg.Client,
   direction: 'inbound' | 'outbound',
-  ofEach: number,
-): Promise<void> {
-  await client.query(ARRIVE, [direction, ofEach]);
+  ofEachTenant: number,
+): Promise<number> {
+  const { rowCount } = await client.query(ARRIVE, [direction, ofEachTenant]);
+  return rowCount ?? 0;
 }

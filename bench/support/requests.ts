@@ -12,19 +12,19 @@ export function pick<T>(items: readonly T[]): T {
 let messages = 0;
 
 /** A message to a tenant's thread of that number; the fills name threads the same way. */
-const inbound = (thread: number) => ({
+const inbound = (thread: number, text = `Message ${++messages}: ${WORDS}`) => ({
   workflowId: `workflow_${thread % 10}`,
   participantId: `participant_${thread}`,
   channel: 'chat',
   channelKey: `participant_${thread}`,
-  content: { body: `Message ${++messages}: ${WORDS}` },
+  content: { body: text },
 });
 
-export const restInbound = (tenant: Tenant, thread: number): Request => ({
+export const restInbound = (tenant: Tenant, thread: number, text?: string): Request => ({
   method: 'POST',
   path: INBOUND_PATH,
   headers: headersOf(tenant.apiKey),
-  body: JSON.stringify(inbound(thread)),
+  body: JSON.stringify(inbound(thread, text)),
 });
 
 const RECEIVE = `mutation ($input: ReceiveInboundMessageInput!) {

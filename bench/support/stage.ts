@@ -130,6 +130,14 @@ export async function withClient<T>(databaseUrl: string, use: (client: pg.Client
   }
 }
 
+/** A connection until the end of the scene. */
+export async function openClient(stage: Stage, databaseUrl: string): Promise<pg.Client> {
+  const client = new pg.Client(databaseUrl);
+  await client.connect();
+  stage.onEnd(() => client.end());
+  return client;
+}
+
 /** Where Postgres's account could not get in after all, `postgres` is a link to where its files are. */
 async function removeData(directory: string): Promise<void> {
   const postgres = await realpath(join(directory, 'postgres')).catch(() => directory);
