@@ -4,6 +4,7 @@ import { growth } from './cases/growth.js';
 import { ingest } from './cases/ingest.js';
 import { live } from './cases/live.js';
 import { read } from './cases/read.js';
+import { soak } from './cases/soak.js';
 import type { Result } from './support/figures.js';
 import { describeMachine } from './support/machine.js';
 import { type Options, parseOptions, USAGE } from './support/options.js';
@@ -15,7 +16,7 @@ type Case = (stage: Stage, options: Options) => Promise<Result>;
 /** In the order in which they run. */
 const cases: Readonly<Record<string, Case>> = { ingest, read, deliver, live, flood };
 /** Only run when they are named: they take long. */
-const longCases: Readonly<Record<string, Case>> = { growth };
+const longCases: Readonly<Record<string, Case>> = { growth, soak };
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));
@@ -36,7 +37,10 @@ async function main(): Promise<void> {
   });
 }
 
-main().catch((error: unknown) => {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-});
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exit(1);
+  },
+);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'undici';
+import { Pool } from 'undici';
 import { createKeys } from '../support/api.js';
 import { Latencies, p99Of, type Result } from '../support/figures.js';
 import { fill } from '../support/fill.js';
@@ -15,6 +15,8 @@ const CALM_REQUESTS_A_SECOND = 10;
 /** So few requests take longer to tell their p99. */
 const LONGER = 3;
 const THREADS = 500;
+/** So that a late answer holds up no other request. */
+const CONNECTIONS = 8;
 
 /** How long the requests of a calm tenant take while another one sends as fast as it can. */
 export async function flood(stage: Stage, options: Options): Promise<Result> {
@@ -49,7 +51,7 @@ export const pacing =
   (url: string, perSecond: number, requestOf: (number: number) => Request): Run =>
   async (seconds) => {
     const latencies = new Latencies();
-    const client = new Client(url, { pipelining: 1 });
+    const client = new Pool(url, { connections: CONNECTIONS });
     const sent: Promise<string | null>[] = [];
     const start = performance.now();
     for (let number = 0; number < seconds * perSecond; number++) {

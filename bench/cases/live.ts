@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'undici';
+import { Client, type Dispatcher, Pool } from 'undici';
 import { createKeys } from '../support/api.js';
 import { Audience, type Seat, subscribing } from '../support/audience.js';
 import { Latencies, type Result, ratioOf } from '../support/figures.js';
@@ -17,6 +17,7 @@ const SOCKETS_OF_A_THREAD = 10;
 export const PUBLISHERS = 64;
 /** Of the case that measures how late events are when there is room. */
 const QUIET_MESSAGES_A_SECOND = 50;
+const QUIET_CONNECTIONS = 8;
 
 /** 1,000 sockets on 100 threads: how many events go out, and how long after the acknowledgement they arrive. */
 export async function live(stage: Stage, options: Options): Promise<Result> {
@@ -107,11 +108,11 @@ export const publishing =
     return latencies.figures((performance.now() - start) / 1_000, errors);
   };
 
-const publishingQuietly =
+export const publishingQuietly =
   (url: string, audience: Audience, requestOf: Publication): Run =>
   async (seconds) => {
     const latencies = new Latencies();
-    const client = new Client(url, { pipelining: 1 });
+    const client = new Pool(url, { connections: QUIET_CONNECTIONS });
     const sent: Promise<boolean>[] = [];
     const start = performance.now();
     for (let message = 0; message < seconds * QUIET_MESSAGES_A_SECOND; message++) {
@@ -125,7 +126,7 @@ const publishingQuietly =
 
 /** Resolves when everybody who listens to the thread has it. */
 async function publishOne(
-  client: Client,
+  client: Dispatcher,
   audience: Audience,
   requestOf: Publication,
   latencies: Latencies,

@@ -37,9 +37,14 @@ export const ofThread: RequestOf = ({ tenant, id }) => graphqlRequest(tenant, TH
 export const ofList: RequestOf = ({ tenant }) => graphqlRequest(tenant, THREAD_LIST, {});
 
 export const reading =
-  (url: string, threads: readonly ThreadOfTenant[], requestOf: RequestOf): Run =>
+  (
+    url: string,
+    threads: readonly ThreadOfTenant[],
+    requestOf: RequestOf,
+    connections = READ_CONNECTIONS,
+  ): Run =>
   (seconds) =>
-    drive({ url, connections: READ_CONNECTIONS, seconds, next: () => requestOf(pick(threads)) });
+    drive({ url, connections, seconds, next: () => requestOf(pick(threads)) });
 
 /** A page of one thread, and a list of threads, by GraphQL against SQL by hand. */
 export async function read(stage: Stage, options: Options): Promise<Result> {

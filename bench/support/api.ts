@@ -2,6 +2,7 @@ import type { Parley } from './stage.js';
 
 const ROUTES = '/api/agent/conversations';
 export const INBOUND_PATH = `${ROUTES}/inbound`;
+export const OUTBOUND_PATH = `${ROUTES}/outbound`;
 export const GRAPHQL_PATH = '/graphql';
 
 export interface Tenant {

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { GRAPHQL_PATH, headersOf, INBOUND_PATH, type Tenant } from './api.js';
+import { GRAPHQL_PATH, headersOf, INBOUND_PATH, OUTBOUND_PATH, type Tenant } from './api.js';
 import { WORDS } from './fill.js';
 import type { Request } from './load.js';
 
@@ -25,6 +25,12 @@ export const restInbound = (tenant: Tenant, thread: number, text?: string): Requ
   path: INBOUND_PATH,
   headers: headersOf(tenant.apiKey),
   body: JSON.stringify(inbound(thread, text)),
+});
+
+/** A message the other way, to the same threads. */
+export const restOutbound = (tenant: Tenant, thread: number): Request => ({
+  ...restInbound(tenant, thread),
+  path: OUTBOUND_PATH,
 });
 
 const RECEIVE = `mutation ($input: ReceiveInboundMessageInput!) {

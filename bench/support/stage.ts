@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmod, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,30 +41,44 @@ export interface Stage {
   scene<T>(play: (stage: Stage) => Promise<T>): Promise<T>;
 }
 
-type Release = () => Promise<unknown>;
+/** What is released in reverse order; once, whoever asks first. */
+class Releases {
+  readonly #releases: (() => Promise<unknown>)[] = [];
 
-/** Opens a stage for as long as it is used. */
-export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> {
-  return releasing(async (onEnd) => {
-    const directory = await mkdtemp(join(tmpdir(), 'parley-bench-'));
-    onEnd(() => removeData(directory));
-    await chmod(directory, 0o755); // root's Postgres runs under another account, which must get in
-    const postgres = await startEmbeddedPostgres({ dataDir: directory, log: createLog('warn') });
-    onEnd(() => postgres.stop());
-    return use(stageOf(directory, postgres.connectionString, onEnd));
-  });
-}
+  readonly add = (release: () => Promise<unknown>): void => {
+    this.#releases.push(release);
+  };
 
-async function releasing<T>(use: (onEnd: (release: Release) => void) => Promise<T>): Promise<T> {
-  const releases: Release[] = [];
-  try {
-    return await use((release) => releases.push(release));
-  } finally {
-    for (const release of releases.reverse()) await release();
+  async run(): Promise<void> {
+    for (let release = this.#releases.pop(); release; release = this.#releases.pop()) await release();
   }
 }
 
-function stageOf(directory: string, serverUrl: string, onEnd: (release: Release) => void): Stage {
+/** Opens a stage for as long as it is used, or until the run is interrupted. */
+export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> {
+  const releases = new Releases();
+  const interrupted = Promise.race(
+    ['SIGINT', 'SIGTERM'].map(async (signal) => {
+      await once(process, signal);
+      throw new Error('Interrupted');
+    }),
+  );
+  const play = async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'parley-bench-'));
+    releases.add(() => removeData(directory));
+    await chmod(directory, 0o755); // root's Postgres runs under another account, which must get in
+    const postgres = await startEmbeddedPostgres({ dataDir: directory, log: createLog('warn') });
+    releases.add(() => postgres.stop());
+    return use(stageOf(directory, postgres.connectionString, releases));
+  };
+  try {
+    return await Promise.race([play(), interrupted]);
+  } finally {
+    await releases.run();
+  }
+}
+
+function stageOf(directory: string, serverUrl: string, releases: Releases): Stage {
   const secretsKey = randomBytes(32).toString('base64');
   const start = async (
     args: readonly string[],
@@ -72,7 +87,7 @@ function stageOf(directory: string, serverUrl: string, onEnd: (release: Release)
   ) => {
     const logFile = join(directory, `program-${randomBytes(4).toString('hex')}.log`);
     const child = await startChild({ args, environment, logFile, urlPattern });
-    onEnd(child.stop);
+    releases.add(child.stop);
     return child;
   };
   const create = async (name: string, template: string) => {
@@ -111,11 +126,19 @@ function stageOf(directory: string, serverUrl: string, onEnd: (release: Release)
       start(['--import', 'tsx', join(REFERENCES, `${name}.ts`)], environment, /listening on (\S+)/),
     async redis() {
       const redis = await startRedis(directory);
-      onEnd(redis.stop);
+      releases.add(redis.stop);
       return redis.url;
     },
-    onEnd,
-    scene: (play) => releasing((onEndOfScene) => play(stageOf(directory, serverUrl, onEndOfScene))),
+    onEnd: releases.add,
+    async scene(play) {
+      const ofScene = new Releases();
+      releases.add(() => ofScene.run());
+      try {
+        return await play(stageOf(directory, serverUrl, ofScene));
+      } finally {
+        await ofScene.run();
+      }
+    },
   };
 }
 
