@@ -177,7 +177,8 @@ export function mountWebSocket(
     });
     if (!(Symbol.asyncIterator in source)) {
       finish();
-      const fault = source.errors?.find(({ originalError }) => isUnexpected(originalError));
+      // Without a path it is the caller's: of the document or its variables.
+      const fault = source.errors?.find(({ path, originalError }) => path && isUnexpected(originalError));
       if (fault) breakOff(args, fault);
       return source;
     }
