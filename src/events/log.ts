@@ -75,17 +75,23 @@ export async function readNewEvents(
   return { events, hasMore: rows.length >= limit || events.length < rows.length };
 }
 
+/** One row says where the log begins, also when no event matches: as it was when the events were read. */
 const READ_RANGE = `
-SELECT ${COLUMNS}
-FROM event e
-WHERE e.tenant_id = $1 AND e.sequence > $2 AND e.sequence <= $3
-  AND ($4::text[] IS NULL OR e.type = ANY ($4))
-  AND ($5::uuid IS NULL OR e.thread_id = $5)
-  AND ($6::text IS NULL OR e.workflow_id = $6)
-  AND ($7::text IS NULL OR e.participant_id = $7)
-  AND ($8::int IS NULL OR e.workflow_conversation_id = $8)
-ORDER BY e.sequence
-LIMIT $9`;
+SELECT s.start AS "logStart", e.*
+FROM (SELECT coalesce((SELECT sequence FROM event_log_start WHERE tenant_id = $1), 0) AS start) s
+LEFT JOIN LATERAL (
+  SELECT ${COLUMNS}
+  FROM event e
+  WHERE e.tenant_id = $1 AND e.sequence > $2 AND e.sequence <= $3
+    AND ($4::text[] IS NULL OR e.type = ANY ($4))
+    AND ($5::uuid IS NULL OR e.thread_id = $5)
+    AND ($6::text IS NULL OR e.workflow_id = $6)
+    AND ($7::text IS NULL OR e.participant_id = $7)
+    AND ($8::int IS NULL OR e.workflow_conversation_id = $8)
+  ORDER BY e.sequence
+  LIMIT $9
+) e ON true
+ORDER BY e.sequence`;
 
 /** Behind `after`, up to and including `upTo`. */
 export interface EventRange {
@@ -122,7 +128,7 @@ export async function readBareEvents(
 ): Promise<BareEvent[]> {
   const { types = null, threadId = null, workflowId = null, participantId = null } = filter;
   const { workflowConversationId = null } = filter;
-  const rows = await runStatement<BareEvent>(
+  const rows = await runStatement<BareEvent & { readonly logStart: bigint }>(
     database,
     READ_RANGE,
     tenantId,
@@ -135,10 +141,9 @@ export async function readBareEvents(
     workflowConversationId,
     limit,
   );
-  // Looked for afterwards: what is there then was there when the events were read.
-  const { start } = await logBounds(database, tenantId);
+  const start = rows[0]?.logStart ?? 0n;
   if (start > range.after) throw cursorExpired(tenantId, start);
-  return rows;
+  return rows.filter(({ sequence }) => sequence !== null);
 }
 
 /** The number of the tenant's last event: the present end of its log. */
