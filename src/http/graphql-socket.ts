@@ -7,6 +7,9 @@ import type { Log } from '../log.js';
 export const TRY_AGAIN_LATER = 1013;
 
 const KEEP_ALIVE_MS = 12_000;
+/** Two minutes in all. */
+const INTERVALS_TO_READ = 9;
+const PING_BYTES = 2;
 /** Answers that a client leaves unread, in bytes. From there on nothing is read of it either. */
 const MAX_UNREAD_BYTES = 1_048_576;
 
@@ -59,13 +62,26 @@ const send = (socket: WebSocket, text: string) =>
 
 /**
  * Pings at intervals, and gives up on a client that has sent nothing since the last. Any byte will do: an answer to
- * a ping waits behind what the client is sending, such as a large message over a slow line.
+ * a ping waits behind what the client is sending, such as a large message over a slow line. It also waits behind what
+ * the client has not read yet: one that was sent something may take its time over it.
  */
 function keepAlive(socket: WebSocket, connection: Socket): () => void {
-  let bytesSeen = -1;
+  let bytesRead = -1;
+  let silentIntervals = 0;
+  let bytesWrittenWhenHeard = 0;
+  let pingsSinceHeard = 0;
+  const hear = () => {
+    bytesWrittenWhenHeard = connection.bytesWritten;
+    pingsSinceHeard = 0;
+  };
+  socket.on('message', hear).on('ping', hear).on('pong', hear);
+
   const interval = setInterval(() => {
-    if (connection.bytesRead === bytesSeen) return socket.terminate();
-    bytesSeen = connection.bytesRead;
+    silentIntervals = connection.bytesRead === bytesRead ? silentIntervals + 1 : 0;
+    bytesRead = connection.bytesRead;
+    const wasSentMore = connection.bytesWritten - bytesWrittenWhenHeard > pingsSinceHeard * PING_BYTES;
+    if (silentIntervals > (wasSentMore ? INTERVALS_TO_READ : 0)) return socket.terminate();
+    pingsSinceHeard++;
     if (socket.readyState === socket.OPEN) socket.ping();
   }, KEEP_ALIVE_MS);
   return () => clearInterval(interval);

@@ -70,22 +70,31 @@ export async function slowSubscriber({ perSecond, seconds, bodyBytes }: SlowSubs
   await eventually(() => slow.messages.length === 2);
   const before = await memoryOf(api);
   slow.socket.pause();
+  const pausedAt = performance.now();
   await write(client, messages, perSecond, padding);
+  const writtenPerSecond = Math.round((messages * 1_000) / (performance.now() - pausedAt));
   await arrived(perSecond + 2 * messages + 1);
   const beside = percentiles(latencies.splice(0));
   const after = await memoryOf(api);
   const keptBytes = after.heapUsed + after.external - before.heapUsed - before.external;
 
+  const figures = {
+    messages,
+    writtenPerSecond,
+    keptMegabytes: Math.round((keptBytes / MB) * 10) / 10,
+    usual,
+    beside,
+  };
   slow.socket.resume();
   await eventually(() => slow.messages.length === messages + 2, {
     timeoutMs: 120_000,
-    describe: () => `all ${messages} messages, not ${slow.messages.length - 2}`,
+    describe: () => `all ${messages} messages, not ${slow.messages.length - 2} (${JSON.stringify(figures)})`,
   });
   const [, first, ...rest] = slow.messages.map(({ payload }) => payload?.data.messageAdded.sequence);
   expect(rest).toEqual(rest.map((_, index) => first + 1 + index));
   expect(keptBytes).toBeLessThan(MOST_KEPT_BYTES);
   expect(beside.p99).toBeLessThan(Math.max(2 * usual.p99, NOISE_MS));
-  return { messages, keptMegabytes: Math.round((keptBytes / MB) * 10) / 10, usual, beside };
+  return figures;
 }
 
 /** Writes messages that say when they were sent, so many a second. */

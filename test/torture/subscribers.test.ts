@@ -1,4 +1,7 @@
-import { it } from 'vitest';
+import { once } from 'node:events';
+import { expect, it } from 'vitest';
+import { WebSocket } from 'ws';
+import { startAppForTest } from '../support/app.js';
 import { idleSubscribers } from '../support/idle-subscribers.js';
 import { slowSubscriber } from '../support/slow-subscriber.js';
 
@@ -8,4 +11,17 @@ it('a subscriber that reads nothing for 60 s under 500 messages a second costs t
 
 it('2,000 idle subscribers ask nothing of the database, and a message reaches them all', async () => {
   console.info(JSON.stringify(await idleSubscribers(2_000)));
+});
+
+it('a client that answers no ping is cut off within half a minute', async () => {
+  const app = await startAppForTest();
+  const socket = new WebSocket(`${app.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
+    autoPong: false,
+  });
+  await once(socket, 'open');
+  const init = { type: 'connection_init', payload: { authorization: `Bearer ${app.apiKey}` } };
+  socket.send(JSON.stringify(init));
+  const openedAt = Date.now();
+  expect((await once(socket, 'close'))[0]).toBe(1006);
+  expect(Date.now() - openedAt).toBeLessThan(30_000);
 });
