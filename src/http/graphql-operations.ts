@@ -61,7 +61,7 @@ export interface Operations {
   run(operation: Operation, context: GraphQLContext, rootValue?: unknown): Promise<ExecutionResult>;
   /** What callers see of a result or a refusal. */
   show(outcome: ExecutionResult | Refusal, cost: Cost | undefined, requestId: string): Answer;
-  /** All of it, for a query or a mutation. */
+  /** All of it, for a query or a mutation. Never rejects. */
   answer(request: OperationRequest, context: GraphQLContext): Promise<Answer>;
 }
 
@@ -127,8 +127,8 @@ export function createOperations(
     },
 
     async answer(request, context) {
-      const outcome = await operations.admit(context.actor, request);
-      const result = 'errors' in outcome ? outcome : await operations.run(outcome, context);
+      const outcome = await operations.admit(context.actor, request).catch(toRefusal);
+      const result = 'errors' in outcome ? outcome : await operations.run(outcome, context).catch(toRefusal);
       return operations.show(result, outcome.cost, context.requestId);
     },
   };
@@ -138,6 +138,11 @@ export function createOperations(
 
   return operations;
 }
+
+/** For what nobody expected. */
+const toRefusal = (error: Error): Refusal => ({
+  errors: [new GraphQLError(error.message, { originalError: error })],
+});
 
 const unresolved = (operationName: string | null | undefined) =>
   new GraphQLError(

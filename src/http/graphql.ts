@@ -13,7 +13,7 @@ import { formatError } from './graphql-errors.js';
 import { MAX_TOKENS } from './graphql-limits.js';
 import type { Answer, Operations } from './graphql-operations.js';
 import { insertTrustedDocument } from './graphql-trusted-requests.js';
-import { actorOf, currentRequestId, hasCredential } from './request.js';
+import { actorOf, hasCredential } from './request.js';
 
 export const GRAPHQL_PATH = '/graphql';
 
@@ -23,6 +23,8 @@ export async function mountGraphQL(
   services: Context,
   { schema, documents, operations, trusted }: GraphQL,
 ): Promise<void> {
+  /** Of the errors that Apollo found by itself. It formats an error without telling whose it is. */
+  const requestIds = new WeakMap<object, string>();
   const apollo = new ApolloServer<GraphQLContext>({
     schema,
     introspection: services.config.graphqlIntrospection,
@@ -40,8 +42,9 @@ export async function mountGraphQL(
       delete: async () => {},
     },
     // Apollo's own page needs the internet.
-    plugins: [answerBy(operations), ApolloServerPluginLandingPageDisabled()],
-    formatError: (formatted, error) => formatError(formatted, error, currentRequestId(), services),
+    plugins: [answerBy(operations, requestIds), ApolloServerPluginLandingPageDisabled()],
+    formatError: (formatted, error) =>
+      formatError(formatted, error, requestIds.get(error as object) ?? 'none', services),
     logger: services.log as never,
     stopOnTerminationSignals: false,
     nodeEnv: 'production',
@@ -68,9 +71,15 @@ const refusePage = (reply: FastifyReply) =>
   reply.code(404).type('text/plain').send('This server runs trusted documents only; it has no GraphiQL.\n');
 
 /** Apollo reads the request and writes the answer; what lies between is the same as over the WebSocket. */
-const answerBy = (operations: Operations): ApolloServerPlugin<GraphQLContext> => ({
+const answerBy = (
+  operations: Operations,
+  requestIds: WeakMap<object, string>,
+): ApolloServerPlugin<GraphQLContext> => ({
   async requestDidStart() {
     return {
+      async didEncounterErrors({ errors, contextValue }) {
+        for (const error of errors) requestIds.set(error, contextValue.requestId);
+      },
       async didResolveOperation({ operation }) {
         // GraphQL would run a subscription's resolvers once, without an event.
         if (operation?.operation === 'subscription') throw subscriptionRefusal();
@@ -97,8 +106,14 @@ function headOf({ data, errors }: Answer): { status?: number; headers: HeaderMap
   if (data !== undefined) return { headers };
   const { code, retryAfterSeconds } = errors?.[0]?.extensions ?? {};
   if (retryAfterSeconds !== undefined) headers.set('retry-after', String(retryAfterSeconds));
-  return { status: code === 'TIMEOUT' ? 504 : code === 'RATE_LIMITED' ? 429 : 400, headers };
+  return { status: statuses[String(code)] ?? 400, headers };
 }
+
+const statuses: Readonly<Record<string, number>> = {
+  RATE_LIMITED: 429,
+  INTERNAL_SERVER_ERROR: 500,
+  TIMEOUT: 504,
+};
 
 /**
  * A browser's address bar, as opposed to a GraphQL client. GraphiQL writes the query into the address, so the query

@@ -1,14 +1,8 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Actor } from '../services/actor.js';
 import { type Authentication, bearerToken } from '../services/authentication.js';
-
-const currentRequest = new AsyncLocalStorage<string>();
-
-/** The id of the request that is being answered, for places that the request itself does not reach. */
-export const currentRequestId = (): string => currentRequest.getStore() ?? 'none';
 
 /** The caller's own `X-Request-Id` when it is a sensible one, otherwise a new id. */
 export function requestIdOf(request: IncomingMessage): string {
@@ -20,7 +14,7 @@ export function requestIdOf(request: IncomingMessage): string {
 export function identifyRequests(server: FastifyInstance): void {
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
-    currentRequest.run(request.id, done);
+    done();
   });
 }
 

@@ -24,7 +24,7 @@ export const message: Resolvers = {
     },
   },
   MessagePayload: {
-    message: ({ messageId }, _, { loaders }) => loaders.message.load(messageId),
+    message: ({ message, messageId }, _, { loaders }) => message ?? loaders.message.load(messageId),
     thread: ({ threadId }, _, { loaders }) => loaders.thread.load(threadId),
   },
   Message: {

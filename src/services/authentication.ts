@@ -1,9 +1,9 @@
+import { hash } from 'node:crypto';
 import type { Config } from '../config.js';
 import type { Database } from '../database/client.js';
 import { unauthorized } from '../errors.js';
 import type { ApiKey } from '../generated/prisma/client.js';
 import type { Actor } from './actor.js';
-import { hashApiKey } from './api-keys.js';
 
 /** Turns credentials into actors. The one place where that happens; other kinds of credential belong here. */
 export interface Authentication {
@@ -17,25 +17,49 @@ const MAX_CACHED = 10_000;
 const MAX_KEY_LENGTH = 255;
 const LAST_USED_RESOLUTION_MS = 60_000;
 
+interface Cached {
+  readonly actor: Promise<Actor>;
+  /** When it is to be looked up again, or has come to its end. */
+  until: number;
+}
+
 /**
- * Keys are looked up by their hash, so nothing of a key is compared byte by byte. A looked-up key is
- * remembered for two seconds; an unknown one is not, so that guessing cannot fill the memory.
+ * Keys are looked up by their hash, so nothing of a key is compared byte by byte. A looked-up key is remembered for
+ * two seconds, and those who ask for it at the same time wait for the same look-up; an unknown one is not remembered,
+ * so that guessing cannot fill the memory.
  */
 export function createAuthentication(
   database: Database,
   config: Pick<Config, 'bootstrapTenantId'>,
 ): Authentication {
-  const cache = new Map<string, { actor: Actor; expiresAt: Date | null; until: number }>();
+  const cache = new Map<string, Cached>();
 
-  async function lookUp(name: string, secretHash: Uint8Array<ArrayBuffer>): Promise<Actor> {
+  function remember(name: string): Cached {
+    const cached: Cached = {
+      until: Date.now() + CACHE_MS,
+      actor: lookUp(name).then(
+        ({ actor, expiresAt }) => {
+          cached.until = Math.min(Date.now() + CACHE_MS, expiresAt?.getTime() ?? Number.POSITIVE_INFINITY);
+          return actor;
+        },
+        (error) => {
+          if (cache.get(name) === cached) cache.delete(name);
+          throw error;
+        },
+      ),
+    };
+    if (cache.size >= MAX_CACHED) cache.clear();
+    cache.set(name, cached);
+    return cached;
+  }
+
+  async function lookUp(name: string) {
+    const secretHash = new Uint8Array(Buffer.from(name, 'base64'));
     const key = await database.apiKey.findUnique({ where: { secretHash } });
     const now = Date.now();
     if (!key || key.revokedAt || (key.expiresAt && key.expiresAt.getTime() <= now)) throw unauthorized();
     if (!key.lastUsedAt || now - key.lastUsedAt.getTime() > LAST_USED_RESOLUTION_MS) await touch(key);
-    const actor = toActor(key, config.bootstrapTenantId);
-    if (cache.size >= MAX_CACHED) cache.clear();
-    cache.set(name, { actor, expiresAt: key.expiresAt, until: now + CACHE_MS });
-    return actor;
+    return { actor: toActor(key, config.bootstrapTenantId), expiresAt: key.expiresAt };
   }
 
   const touch = ({ tenantId, id }: ApiKey) =>
@@ -44,14 +68,9 @@ export function createAuthentication(
   return {
     async authenticate(credential) {
       if (!credential || credential.length > MAX_KEY_LENGTH) throw unauthorized();
-      const secretHash = hashApiKey(credential);
-      const name = Buffer.from(secretHash).toString('base64');
+      const name = hash('sha256', credential, 'base64');
       const cached = cache.get(name);
-      const now = Date.now();
-      if (cached && cached.until > now && !(cached.expiresAt && cached.expiresAt.getTime() <= now)) {
-        return cached.actor;
-      }
-      return lookUp(name, secretHash);
+      return (cached && cached.until > Date.now() ? cached : remember(name)).actor;
     },
   };
 }

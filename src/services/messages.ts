@@ -11,13 +11,20 @@ import type { Context } from './context.js';
 import { keyReused } from './ingestion/ingestion.js';
 import { findKeptAnswers, type NewMessage, type StoredMessage } from './ingestion/statement.js';
 import { type Check, parseInput, tenantFault, text } from './input.js';
+import type { MessageHead } from './message-heads.js';
 import { searchTextOf } from './search-text.js';
 import { metadata } from './threads.js';
 
 export type { StoredMessage } from './ingestion/statement.js';
 
 /** A message and its thread, by their stored ids. */
-export type MessageReference = Pick<StoredMessage, 'messageId' | 'threadId'>;
+export interface MessageReference extends Pick<StoredMessage, 'messageId' | 'threadId'> {
+  /** The message, where it is known without being read. */
+  readonly message?: MessageHead | undefined;
+}
+
+/** What became of a message that was handed in, and the message itself unless its key had been used before. */
+export type Receipt = StoredMessage & MessageReference;
 
 const workflowId = text(1, 128).meta({
   description: 'The workflow that the conversation belongs to, by its name outside Parley.',
@@ -56,11 +63,38 @@ export async function receiveInbound(
   actor: Actor,
   input: unknown,
   ...checks: Check[]
-): Promise<StoredMessage> {
+): Promise<Receipt> {
   requireScope(actor, 'conversations:write');
   const message = parseInput(inboundInput, input, tenantFault(actor), contentFaults, ...checks);
-  return context.ingestion.add(newMessage(actor, 'inbound', message, message, null));
+  return store(context, newMessage(actor, 'inbound', message, message, null));
 }
+
+async function store(context: Context, message: NewMessage): Promise<Receipt> {
+  const stored = await context.ingestion.add(message);
+  if (stored.messageId !== message.messageId) return stored;
+  return {
+    ...stored,
+    get message() {
+      return headOf(message, stored);
+    },
+  };
+}
+
+/** A message that was just stored, as it would be read. */
+const headOf = (message: NewMessage, { threadId, position, createdAt }: StoredMessage): MessageHead => ({
+  id: message.messageId,
+  tenantId: message.tenantId,
+  threadId,
+  position,
+  direction: message.direction,
+  channel: message.channel,
+  channelKey: message.channelKey,
+  content: JSON.parse(message.content),
+  contentBytes: Buffer.byteLength(message.content),
+  status: 'sent',
+  metadata: JSON.parse(message.metadata),
+  createdAt,
+});
 
 export const outboundInput = z
   .object({
@@ -91,7 +125,7 @@ export async function sendOutbound(
   actor: Actor,
   input: unknown,
   ...checks: Check[]
-): Promise<StoredMessage> {
+): Promise<Receipt> {
   requireScope(actor, 'conversations:write');
   const message = parseInput(
     outboundInput,
@@ -104,7 +138,8 @@ export async function sendOutbound(
   try {
     const thread = await addressedThread(context, actor, message);
     const target = resolveTarget(message, thread);
-    return await context.ingestion.add(
+    return await store(
+      context,
       newMessage(actor, 'outbound', message, target, message.threadId ? (thread?.id ?? null) : null),
     );
   } catch (error) {

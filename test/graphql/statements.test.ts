@@ -229,3 +229,39 @@ describe('a list of lists', () => {
     expect(await read('status content')).toHaveLength(1);
   });
 });
+
+it('a message that was just stored is shown without being read, and as it will be read', async () => {
+  const quiet = await app.tenant();
+  const fields = `id threadId position direction channel channelKey content status metadata createdAt`;
+  const receive = () =>
+    quiet.data(
+      `mutation ($input: ReceiveInboundMessageInput!) {
+        receiveInboundMessage(input: $input) { message { ${fields} } }
+      }`,
+      {
+        input: {
+          workflowId: 'w',
+          participantId: 'p',
+          channel: 'email',
+          channelKey: 'p@example.com',
+          content: {
+            subject: 'Ünïcode',
+            nested: { z: [1.5, null], a: true },
+            attachments: [{ filename: 'a.txt', contentType: 'text/plain', data: 'QQ' }],
+          },
+          metadata: { order: 1 },
+          idempotencyKey: 'key',
+        },
+      },
+    );
+  let stored: { message: { id: string } } | undefined;
+  const statements = await statementsOf(quiet.tenantId, async () => {
+    stored = (await receive()).receiveInboundMessage;
+  });
+  expect(statements).toEqual([]);
+  const read = await quiet.data(`query ($id: ID!) { message(id: $id) { ${fields} } }`, {
+    id: stored!.message.id,
+  });
+  expect(read.message).toEqual(stored!.message);
+  expect((await receive()).receiveInboundMessage).toEqual(stored);
+});
