@@ -1,10 +1,8 @@
+import './environment.js';
 import { createApp } from './app.js';
 import { ConfigError, parseConfig } from './config.js';
 import { createLog } from './log.js';
 import { welcome } from './welcome.js';
-
-// Names are resolved on libuv's threads; with the default of four, two slow name servers would stall everyone.
-process.env.UV_THREADPOOL_SIZE ??= '32';
 
 async function main(): Promise<void> {
   const config = parseConfig(process.env);

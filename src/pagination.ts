@@ -102,7 +102,8 @@ export function toConnection<Row extends object>(
   const hasMore = rows.length > size;
   const kept = rows.slice(0, size);
   if (page.backward) kept.reverse();
-  const edges = kept.map((node) => ({ cursor: encodeCursor(list, node), node }));
+  const mark = fingerprint(list);
+  const edges = kept.map((node) => ({ cursor: encodeCursor(list, mark, node), node }));
   return {
     edges,
     pageInfo: {
@@ -132,9 +133,9 @@ function keysetWhere(order: readonly OrderKey[], values: readonly Value[], befor
   return { AND: [leadBound, { OR: alternatives }] };
 }
 
-function encodeCursor(list: List, row: object): string {
+function encodeCursor(list: List, mark: string, row: object): string {
   const values = list.order.map(({ field }) => (row as Record<string, unknown>)[field]);
-  return Buffer.from(JSON.stringify([fingerprint(list), ...values])).toString('base64url');
+  return Buffer.from(JSON.stringify([mark, ...values])).toString('base64url');
 }
 
 function decodeCursor(list: List, cursor: string): Value[] | null {

@@ -30,9 +30,11 @@ export const message: Resolvers = {
   Message: {
     id: ({ id }) => encodeId('message', id),
     threadId: ({ threadId }) => encodeId('thread', threadId),
-    content: async (message, _, { services, loaders }) => {
-      const content = message.content ?? (await loaders.content.load(message));
-      return showContent({ channel: message.channel, content }, services.attachmentLinks.url);
+    // Most contents came with the message, and then there is nothing to wait for.
+    content: (message, _, { services, loaders }) => {
+      const show = (content: unknown) =>
+        showContent({ channel: message.channel, content }, services.attachmentLinks.url);
+      return message.content ? show(message.content) : loaders.content.load(message).then(show);
     },
     thread: async ({ threadId }, _, { loaders }) => present(await loaders.thread.load(threadId)),
     logs: ({ id, logs }, _, { loaders }) => (logs ? [...logs] : loaders.logs.load(id)),

@@ -38,11 +38,16 @@ export async function readNestedPages<Row extends object>(
   const order = orderBy.map(
     ({ column, direction }) => `${column} ${page.backward ? opposite[direction] : direction}`,
   );
+  // Of a list the planner knows the length only while it plans, which would then be done each time.
+  const [source, keys] =
+    parents.length === 1
+      ? [`(SELECT $2::${parent.type} AS key) AS p`, any.key]
+      : [`unnest($2::${parent.type}[]) AS p (key)`, parents.map(({ key }) => key)];
   const isFiltered = filter !== undefined && filter.value !== null;
   const rows = await runStatement<Record<string, unknown>>(
     database,
     `SELECT p.key AS parent_key, row.*
-     FROM unnest($2::${parent.type}[]) AS p (key)
+     FROM ${source}
      CROSS JOIN LATERAL (
        SELECT ${columns} FROM ${table}
        WHERE tenant_id = $1 AND ${parent.column} = p.key
@@ -51,23 +56,26 @@ export async function readNestedPages<Row extends object>(
        LIMIT $3
      ) AS row`,
     tenantId,
-    parents.map(({ key }) => key),
+    keys,
     page.limit + 1,
     ...(isFiltered ? [filter.value] : []),
   );
+  const names = camelCaseOf(rows[0]);
   const groups = new Map<unknown, Row[]>(parents.map(({ key }) => [key, []]));
-  for (const { parent_key, ...row } of rows) groups.get(parent_key)?.push(inCamelCase(row) as Row);
+  for (const row of rows) groups.get(row.parent_key)?.push(renamed(row, names) as Row);
   const pages = parents.map(({ key }) => groups.get(key) ?? []);
   const sizes = nested.fit?.(pages.map((found) => found.slice(0, page.limit)));
   return parents.map(({ list }, index) => toConnection(list, page, pages[index] ?? [], sizes?.[index]));
 }
 
-/** Column names as Prisma has them: `created_at` is `createdAt`. */
-function inCamelCase(row: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(row).map(([column, value]) => [
-      column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
-      value,
-    ]),
-  );
+/** The columns of rows that are all alike, and what Prisma calls them: `created_at` is `createdAt`. */
+const camelCaseOf = (row: object = {}): [column: string, name: string][] =>
+  Object.keys(row)
+    .filter((column) => column !== 'parent_key')
+    .map((column) => [column, column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())]);
+
+function renamed(row: Record<string, unknown>, names: readonly [string, string][]): Record<string, unknown> {
+  const copy: Record<string, unknown> = {};
+  for (const [column, name] of names) copy[name] = row[column];
+  return copy;
 }

@@ -24,12 +24,20 @@ const threadStatus = z
   .enum(['active', 'archived', 'closed'])
   .meta({ description: 'A new message makes an archived or closed thread active again.' });
 
+/** A thread in the words of SQL. */
+const THREAD = `id, tenant_id AS "tenantId", workflow_id AS "workflowId", participant_id AS "participantId",
+  status::text AS status, metadata, created_at AS "createdAt", updated_at AS "updatedAt",
+  last_position AS "lastPosition", reply_channel AS "replyChannel", reply_channel_key AS "replyChannelKey",
+  activated_by AS "activatedBy"`;
+
+const BY_ID = `SELECT ${THREAD} FROM conversation_thread WHERE tenant_id = $1 AND id = $2::uuid`;
+
 /** The thread, or null when it is absent or another tenant's. */
 export async function getThread(context: Context, actor: Actor, threadId: string): Promise<Thread | null> {
   requireScope(actor, 'conversations:read');
   const id = decodeId('thread', threadId);
-  if (!id) return null;
-  return context.database.thread.findUnique({ where: { tenantId_id: { tenantId: actor.tenantId, id } } });
+  const [thread = null] = id ? await runStatement<Thread>(context.database, BY_ID, actor.tenantId, id) : [];
+  return thread;
 }
 
 const filterText = text(0, 320);
@@ -231,8 +239,5 @@ new_event AS (
   FROM changed
 ),
 ${APPEND_EVENTS}
-SELECT id, tenant_id AS "tenantId", workflow_id AS "workflowId", participant_id AS "participantId",
-       status::text AS status, metadata, created_at AS "createdAt", updated_at AS "updatedAt",
-       last_position AS "lastPosition", reply_channel AS "replyChannel", reply_channel_key AS "replyChannelKey",
-       activated_by AS "activatedBy"
+SELECT ${THREAD}
 FROM (SELECT * FROM changed UNION ALL SELECT * FROM locked WHERE NOT EXISTS (SELECT 1 FROM changed)) AS t`;
