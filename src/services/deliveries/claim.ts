@@ -146,7 +146,7 @@ SELECT p.milliseconds::float8 AS "pauseMs",
        c.event_type AS "eventType", c.occurred_at AS "occurredAt", c.data, c.attempt_count AS "attemptCount",
        c.schedule_start AS "scheduleStart",
        c.thread_id AS "threadId", c.workflow_id AS "workflowId",
-       coalesce(t.participant_id, e.participant_id) AS "participantId",
+       coalesce(t.participant_id, c.data ->> 'participantId') AS "participantId",
        CASE WHEN m.id IS NOT NULL THEN jsonb_build_object(
          'id', m.id, 'channel', m.channel, 'channelKey', m.channel_key, 'contentBytes', m.content_bytes,
          'content', CASE WHEN m.content_bytes <= ${MAX_CLAIMED_CONTENT_BYTES} THEN m.content END,
@@ -164,7 +164,6 @@ SELECT p.milliseconds::float8 AS "pauseMs",
 FROM pause p
 LEFT JOIN claimed c ON true
 LEFT JOIN conversation_thread t ON t.tenant_id = c.tenant_id AND t.id = c.thread_id
-LEFT JOIN event e ON t.id IS NULL AND e.tenant_id = c.tenant_id AND e.sequence = c.event_sequence
 LEFT JOIN conversation_message m ON m.tenant_id = c.tenant_id AND m.id = c.message_id
 LEFT JOIN webhook w ON w.tenant_id = c.tenant_id AND w.id = c.webhook_id
 LEFT JOIN LATERAL (

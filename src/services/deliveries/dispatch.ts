@@ -73,7 +73,9 @@ present AS (
 written AS (
   INSERT INTO delivery (tenant_id, id, kind, lane_id, in_order, event_sequence, event_type, occurred_at, data,
                         workflow_id, thread_id, message_id, webhook_id, due_at)
-  SELECT o.tenant_id, uuid_v7(), o.kind, o.lane_id, o.in_order, b.sequence, b.type, b.occurred_at, b.data,
+  SELECT o.tenant_id, uuid_v7(), o.kind, o.lane_id, o.in_order, b.sequence, b.type, b.occurred_at,
+         -- A deleted thread has no row to read its participant from, and its event may be trimmed before it is sent.
+         CASE WHEN b.type LIKE 'thread.%' THEN b.data || jsonb_build_object('participantId', b.participant_id) ELSE b.data END,
          b.workflow_id, b.thread_id, b.message_id, o.webhook_id, now()
   FROM outgoing o
   JOIN batch b ON b.tenant_id = o.tenant_id AND b.sequence = o.sequence
