@@ -2,14 +2,21 @@ import { z } from 'zod';
 import { runStatement } from '../database/client.js';
 import { notFound } from '../errors.js';
 import { APPEND_EVENTS } from '../events/append.js';
-import type { Prisma, Thread } from '../generated/prisma/client.js';
+import type { Thread } from '../generated/prisma/client.js';
 import { decodeId } from '../ids.js';
-import type { List, OrderKey, PageRequest } from '../pagination.js';
+import {
+  type Connection,
+  type List,
+  type OrderKey,
+  type PageRequest,
+  pageSql,
+  toConnection,
+} from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { instant, jsonObject, parseInput, tenantFault, text } from './input.js';
 import { readNestedPages } from './nested-pages.js';
-import { readPage } from './pages.js';
+import { parseRequest } from './pages.js';
 
 export type { Thread } from '../generated/prisma/client.js';
 
@@ -76,19 +83,48 @@ export async function listThreads(
   );
 }
 
-function readThreads(
+/** What a filter asks for of a value that stands in this place. */
+const conditions: Readonly<Record<keyof ThreadFilter, (place: string) => string>> = {
+  workflowId: (place) => `t.workflow_id = ${place}`,
+  participantId: (place) => `t.participant_id = ${place}`,
+  status: (place) => `t.status = ${place}`,
+  updatedAfter: (place) => `t.updated_at > ${place}`,
+  channel: (place) => `EXISTS (
+    SELECT 1 FROM conversation_thread_channel c
+    WHERE c.tenant_id = t.tenant_id AND c.thread_id = t.id AND c.channel = ${place})`,
+};
+
+const ORDER_COLUMNS = { updatedAt: 'updated_at', createdAt: 'created_at', id: 'id' };
+
+/**
+ * The threads of a tenant that a filter lets through, up to their order. By hand: dashboards ask for nothing as often,
+ * and Prisma takes longer for it than Postgres.
+ * @param values of the statement so far; those of the filter are added
+ */
+function threadsWhere({ tenantId }: Actor, filter: Partial<ThreadFilter>, values: unknown[]): string {
+  const tenant = `t.tenant_id = $${values.push(tenantId)}`;
+  const asked = Object.entries(filter).flatMap(([name, value]) =>
+    value == null ? [] : conditions[name as keyof ThreadFilter](`$${values.push(value)}`),
+  );
+  return `SELECT ${THREAD} FROM conversation_thread t WHERE ${[tenant, ...asked].join(' AND ')}`;
+}
+
+async function readThreads(
   context: Context,
   actor: Actor,
   list: List,
   filter: Partial<ThreadFilter>,
   page: PageRequest,
-) {
-  return readPage(list, page, ({ where, ...query }) =>
-    context.database.thread.findMany({
-      where: { ...threadWhere(actor, filter), ...where },
-      ...query,
-    }),
+): Promise<Connection<Thread>> {
+  const asked = parseRequest(list, page);
+  const values: unknown[] = [];
+  const threads = threadsWhere(actor, filter, values);
+  const rows = await runStatement<Thread>(
+    context.database,
+    `${threads} ${pageSql(list, asked, ORDER_COLUMNS, values)}`,
+    ...values,
   );
+  return toConnection(list, asked, rows);
 }
 
 function threadList(actor: Actor, name: string, { field, direction }: ThreadOrder): List {
@@ -151,12 +187,13 @@ export const threadsByNumber = z.object({
 export async function listThreadsByNumber(context: Context, actor: Actor, input: unknown) {
   requireScope(actor, 'conversations:read');
   const { page, pageSize, ...filter } = parseInput(threadsByNumber, input);
-  const rows = await context.database.thread.findMany({
-    where: threadWhere(actor, filter),
-    orderBy: [{ updatedAt: 'desc' }, { id: 'desc' }],
-    skip: (page - 1) * pageSize,
-    take: pageSize + 1,
-  });
+  const values: unknown[] = [];
+  const threads = threadsWhere(actor, filter, values);
+  const rows = await runStatement<Thread>(
+    context.database,
+    `${threads} ORDER BY updated_at DESC, id DESC LIMIT $${values.push(pageSize + 1)} OFFSET $${values.push((page - 1) * pageSize)}`,
+    ...values,
+  );
   return { threads: rows.slice(0, pageSize), page, pageSize, hasMore: rows.length > pageSize };
 }
 
@@ -168,17 +205,6 @@ export function wholeNumber(minimum: number, maximum: number) {
     .transform(Number)
     .refine((value) => value >= minimum && value <= maximum, `must be from ${minimum} to ${maximum}`)
     .meta({ type: 'integer', minimum, maximum });
-}
-
-function threadWhere(actor: Actor, filter: Partial<ThreadFilter>): Prisma.ThreadWhereInput {
-  return {
-    tenantId: actor.tenantId,
-    ...(filter.workflowId != null && { workflowId: filter.workflowId }),
-    ...(filter.participantId != null && { participantId: filter.participantId }),
-    ...(filter.status != null && { status: filter.status }),
-    ...(filter.channel != null && { channels: { some: { channel: filter.channel } } }),
-    ...(filter.updatedAfter != null && { updatedAt: { gt: filter.updatedAfter } }),
-  };
 }
 
 export const threadUpdate = z.object({ status: threadStatus.nullish(), metadata: metadata.nullish() }).meta({

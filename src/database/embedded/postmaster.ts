@@ -22,6 +22,9 @@ const DEFAULT_SETTINGS: Settings = {
   max_connections: '200',
   shared_buffers: '256MB',
   log_lock_waits: 'on',
+  // Connections keep the plans of their first statements, and of how they check foreign keys, until a table is
+  // analysed. Those made while it was new go through all of it, or all of a tenant, so it is looked at often.
+  autovacuum_naptime: '5s',
   timezone: 'UTC',
 };
 
