@@ -8,7 +8,17 @@ const current = new AsyncLocalStorage<AbortSignal>();
  * are not begun, and all fail with the signal's reason. For reads: a write would be left in doubt. Transactions
  * of several statements are left alone.
  */
-export const untilAborted = <T>(signal: AbortSignal, work: () => T): T => current.run(signal, work);
+export async function untilAborted<T>(signal: AbortSignal, work: () => T | Promise<T>): Promise<T> {
+  underWay++;
+  try {
+    return await current.run(signal, work);
+  } finally {
+    // While it has a store, Node looks after every promise of the process, which others pay for too.
+    if (--underWay === 0) current.disable();
+  }
+}
+
+let underWay = 0;
 
 /** Teaches a pool to end the statements of work that was given a signal. */
 export function endAborted(pool: pg.Pool): void {

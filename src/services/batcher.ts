@@ -18,18 +18,28 @@ interface Waiting<Item, Result> {
   readonly reject: (error: unknown) => void;
 }
 
+/** A tenant that nothing was written of for so long does not wait for what is written of others. */
+const CALM_MS = 50;
+/** More tenants than this are looked through for those that have become calm. */
+const REMEMBERED_TENANTS = 1_000;
+
 /**
- * Writes items together that arrive while earlier ones are being written. When idle an item goes at once and
- * waits for nobody; under load batches grow by themselves. Tenants take turns, so that a flood from one does
- * not queue in front of the others. A tenant whose rows are locked by someone else is moved to a lane of its
- * own and holds up nobody.
+ * Writes items together that arrive at the same time, or while earlier ones are being written. When idle an item goes
+ * at once and waits for nobody; under load batches grow by themselves. One large batch is less work than several small
+ * ones that wait for each other's locks, so a batch goes beside another only for tenants that have been calm: a flood
+ * of others, or a batch that takes long, does not hold them up. In a batch tenants take turns, so that no flood
+ * queues in front of the others. A tenant whose rows are locked by someone else is moved to a lane of its own and holds
+ * up nobody.
  */
 export class Batcher<Item, Result> {
   readonly #options: BatcherOptions<Item, Result>;
   readonly #queues = new Map<string, Waiting<Item, Result>[]>();
+  /** When the last shared batch with something of a tenant was done; infinite while it is in flight. */
+  readonly #lastDone = new Map<string, number>();
   readonly #ownLanes = new Set<string>();
   readonly #idle: (() => void)[] = [];
   #inFlight = 0;
+  #isPumpDue = false;
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = options;
@@ -39,7 +49,7 @@ export class Batcher<Item, Result> {
   add(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#enqueue({ item, resolve, reject });
-      this.#pump();
+      this.#pumpSoon();
     });
   }
 
@@ -60,17 +70,41 @@ export class Batcher<Item, Result> {
     else this.#queues.set(tenant, [waiting]);
   }
 
+  /** Behind what else has arrived by now, so that it goes together. */
+  #pumpSoon(): void {
+    if (this.#isPumpDue) return;
+    this.#isPumpDue = true;
+    setImmediate(() => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
+  }
+
   #pump(): void {
     while (this.#inFlight < this.#options.maxInFlight) {
-      const batch = this.#take((tenant) => !this.#ownLanes.has(tenant));
+      const isFirst = this.#inFlight === 0;
+      const batch = this.#take((tenant) => !this.#ownLanes.has(tenant) && (isFirst || this.#isCalm(tenant)));
       if (batch.length === 0) break;
+      const tenants = new Set(batch.map(({ item }) => this.#options.tenantOf(item)));
+      this.#note(tenants, Number.POSITIVE_INFINITY);
       this.#inFlight++;
       void this.#writeShared(batch).finally(() => {
+        this.#note(tenants, performance.now());
         this.#inFlight--;
-        this.#pump();
+        this.#pumpSoon();
       });
     }
     if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #isCalm(tenant: string): boolean {
+    return performance.now() - (this.#lastDone.get(tenant) ?? Number.NEGATIVE_INFINITY) >= CALM_MS;
+  }
+
+  #note(tenants: ReadonlySet<string>, lastDone: number): void {
+    for (const tenant of tenants) this.#lastDone.set(tenant, lastDone);
+    if (this.#lastDone.size <= REMEMBERED_TENANTS) return;
+    for (const tenant of this.#lastDone.keys()) if (this.#isCalm(tenant)) this.#lastDone.delete(tenant);
   }
 
   /** Takes one item of each tenant in turn, until the batch is full. At least one, however large it is. */
@@ -147,7 +181,7 @@ export class Batcher<Item, Result> {
       }
     }
     this.#ownLanes.delete(tenant);
-    this.#pump();
+    this.#pumpSoon();
   }
 }
 
