@@ -16,6 +16,8 @@ export interface Hints {
 
 const CHANNEL = 'parley_hint';
 const RECONNECT_DELAY_MS = 500;
+/** Of hints that follow each other sooner, the last one tells others of all. */
+const PAUSE_MS = 5;
 
 /** Keeps one connection that listens and notifies; when it breaks it is opened again, and readers poll meanwhile. */
 export function openHints(connectionString: string, log: Log): Hints {
@@ -37,6 +39,7 @@ export function openHints(connectionString: string, log: Log): Hints {
     notifying = true;
     rungMeanwhile = false;
     await client.query(`NOTIFY ${CHANNEL}`).catch(() => {});
+    await sleep(PAUSE_MS);
     notifying = false;
     if (rungMeanwhile) await notify();
   }

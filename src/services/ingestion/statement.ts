@@ -34,6 +34,36 @@ export interface StoredMessage {
   readonly createdAt: Date;
 }
 
+/** What some message of a batch has. */
+interface Parts {
+  readonly hasKeys: boolean;
+  readonly hasFiles: boolean;
+}
+
+const TAKE_KEYS = `
+taken_key AS (
+  INSERT INTO idempotency_key (tenant_id, direction, key, input_hash, message_id)
+  SELECT tenant_id, direction, idempotency_key, decode(input_hash, 'hex'), message_id
+  FROM input
+  WHERE idempotency_key IS NOT NULL
+  ORDER BY tenant_id, direction, idempotency_key, ordinal
+  ON CONFLICT DO NOTHING
+  RETURNING message_id
+),`;
+
+const STORE_FILES = `
+attached AS (
+  INSERT INTO conversation_attachment (tenant_id, id, message_id, filename, content_type, size, sha256, data)
+  SELECT p.tenant_id, f.id, f.message_id, f.filename, f.content_type, octet_length(f.data), sha256(f.data), f.data
+  FROM (
+    SELECT id, message_id, filename, content_type, decode(data, 'base64') AS data
+    FROM unnest($15::uuid[], $16::uuid[], $17::text[], $18::text[], $19::text[])
+      AS a (message_id, id, filename, content_type, data)
+    OFFSET 0 -- keeps the bytes from being decoded for every use of them
+  ) AS f
+  JOIN placed p ON p.message_id = f.message_id
+),`;
+
 /**
  * Stores many messages in one statement, and so in one commit: idempotency keys, threads (created, touched or
  * reactivated), messages with their attachments, `created` log rows, events.
@@ -42,8 +72,10 @@ export interface StoredMessage {
  * parts of a data-modifying WITH otherwise run in no fixed order and deadlock. A message whose key is taken
  * is left out of the answer. A message whose named thread has been deleted meanwhile has no thread to go to:
  * the null breaks the column's constraint and with it the whole statement.
+ *
+ * Each part takes time also when it has nothing to do, so there is a text without the rarer ones.
  */
-const STORE_MESSAGES = `
+const storeMessagesText = ({ hasKeys, hasFiles }: Parts) => `
 WITH input AS (
   SELECT * FROM unnest(
     $1::text[], $2::message_direction[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
@@ -53,21 +85,13 @@ WITH input AS (
     channel, channel_key, content, search_text, metadata, idempotency_key, input_hash, ordinal
   )
 ),
-taken_key AS (
-  INSERT INTO idempotency_key (tenant_id, direction, key, input_hash, message_id)
-  SELECT tenant_id, direction, idempotency_key, decode(input_hash, 'hex'), message_id
-  FROM input
-  WHERE idempotency_key IS NOT NULL
-  ORDER BY tenant_id, direction, idempotency_key, ordinal
-  ON CONFLICT DO NOTHING
-  RETURNING message_id
-),
+${hasKeys ? TAKE_KEYS : ''}
 accepted AS (
   SELECT *,
          row_number() OVER (PARTITION BY tenant_id, workflow_id, participant_id ORDER BY ordinal) AS nth,
          count(*) OVER (PARTITION BY tenant_id, workflow_id, participant_id) AS of_thread
   FROM input
-  WHERE idempotency_key IS NULL OR message_id IN (SELECT message_id FROM taken_key)
+  ${hasKeys ? 'WHERE idempotency_key IS NULL OR message_id IN (SELECT message_id FROM taken_key)' : ''}
 ),
 touched AS (
   INSERT INTO conversation_thread AS t (
@@ -111,17 +135,7 @@ stored AS (
   FROM placed
   ORDER BY ordinal
 ),
-attached AS (
-  INSERT INTO conversation_attachment (tenant_id, id, message_id, filename, content_type, size, sha256, data)
-  SELECT p.tenant_id, f.id, f.message_id, f.filename, f.content_type, octet_length(f.data), sha256(f.data), f.data
-  FROM (
-    SELECT id, message_id, filename, content_type, decode(data, 'base64') AS data
-    FROM unnest($15::uuid[], $16::uuid[], $17::text[], $18::text[], $19::text[])
-      AS a (message_id, id, filename, content_type, data)
-    OFFSET 0 -- keeps the bytes from being decoded for every use of them
-  ) AS f
-  JOIN placed p ON p.message_id = f.message_id
-),
+${hasFiles ? STORE_FILES : ''}
 logged AS (
   INSERT INTO conversation_message_log (tenant_id, message_id, timestamp, event)
   SELECT tenant_id, message_id, now(), 'created' FROM placed
@@ -147,6 +161,17 @@ ${APPEND_EVENTS}
 SELECT message_id AS "messageId", thread_id AS "threadId", position, now()::timestamptz(3) AS "createdAt"
 FROM placed`;
 
+const STORE_MESSAGES = {
+  withKeys: {
+    withFiles: storeMessagesText({ hasKeys: true, hasFiles: true }),
+    withoutFiles: storeMessagesText({ hasKeys: true, hasFiles: false }),
+  },
+  withoutKeys: {
+    withFiles: storeMessagesText({ hasKeys: false, hasFiles: true }),
+    withoutFiles: storeMessagesText({ hasKeys: false, hasFiles: false }),
+  },
+};
+
 /**
  * Stores the messages whose idempotency keys are free and answers with those, in no fixed order.
  * All are stored, or the statement fails and none is.
@@ -156,10 +181,11 @@ export function storeMessages(database: Database, messages: readonly NewMessage[
   const files = messages.flatMap(({ messageId, attachments }) =>
     attachments.map((attachment) => ({ messageId, ...attachment })),
   );
+  const hasKeys = messages.some(({ idempotencyKey }) => idempotencyKey !== null);
   const fileColumn = <K extends keyof (typeof files)[number]>(name: K) => files.map((file) => file[name]);
   return runStatement<StoredMessage>(
     database,
-    STORE_MESSAGES,
+    STORE_MESSAGES[hasKeys ? 'withKeys' : 'withoutKeys'][files.length > 0 ? 'withFiles' : 'withoutFiles'],
     column('tenantId'),
     column('direction'),
     column('workflowId'),
@@ -174,11 +200,15 @@ export function storeMessages(database: Database, messages: readonly NewMessage[
     column('metadata'),
     column('idempotencyKey'),
     column('inputHash'),
-    fileColumn('messageId'),
-    fileColumn('id'),
-    fileColumn('filename'),
-    fileColumn('contentType'),
-    fileColumn('data'),
+    ...(files.length > 0
+      ? [
+          fileColumn('messageId'),
+          fileColumn('id'),
+          fileColumn('filename'),
+          fileColumn('contentType'),
+          fileColumn('data'),
+        ]
+      : []),
   );
 }
 

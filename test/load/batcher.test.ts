@@ -1,0 +1,78 @@
+import { expect, it } from 'vitest';
+import { Batcher } from '../../src/services/batcher.js';
+import { eventually } from '../support/receiver.js';
+
+interface Item {
+  readonly tenant: string;
+  readonly name: string;
+}
+
+/** A batcher whose batches take until they are let go. */
+function openBatcher() {
+  const written: { names: string[]; finish: () => void }[] = [];
+  const batcher = new Batcher<Item, string>({
+    write: (items) =>
+      new Promise((resolve) => {
+        const finish = () => resolve(items.map(({ name }) => ({ status: 'fulfilled', value: name })));
+        written.push({ names: items.map(({ name }) => name), finish });
+      }),
+    tenantOf: ({ tenant }) => tenant,
+    bytesOf: () => 1,
+    isLockTimeout: () => false,
+    maxItems: 10,
+    maxBytes: 1_000,
+    maxInFlight: 3,
+  });
+  const add = (...names: string[]) =>
+    Promise.all(names.map((name) => batcher.add({ tenant: name.slice(0, 1), name })));
+  const batches = (count: number) => eventually(() => written.length === count);
+  return { batcher, written, add, batches };
+}
+
+it('what arrives together is written together, and what comes meanwhile after it', async () => {
+  const { batcher, written, add, batches } = openBatcher();
+  const first = add('a1', 'b1', 'a2');
+  await batches(1);
+  const second = add('a3', 'b2');
+  // Behind the turn in which a batch would have begun.
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  expect(written.map(({ names }) => names)).toEqual([['a1', 'b1', 'a2']]);
+  written[0]!.finish();
+  expect(await first).toEqual(['a1', 'b1', 'a2']);
+  await batches(2);
+  expect(written[1]!.names).toEqual(['a3', 'b2']);
+  written[1]!.finish();
+  await second;
+  await batcher.drained();
+});
+
+it('a tenant that was calm does not wait for the batch of others', async () => {
+  const { batcher, written, add, batches } = openBatcher();
+  const flood = add('a1', 'a2', 'a3');
+  await batches(1);
+  const more = add('a4', 'c1');
+  await batches(2);
+  expect(written[1]!.names).toEqual(['c1']);
+  written[1]!.finish();
+  written[0]!.finish();
+  await flood;
+  await batches(3);
+  expect(written[2]!.names).toEqual(['a4']);
+  written[2]!.finish();
+  await more;
+  await batcher.drained();
+});
+
+it('tenants take turns in a batch that not all fit into', async () => {
+  const { batcher, written, add, batches } = openBatcher();
+  const all = add(...Array.from({ length: 20 }, (_, index) => `a${index}`), 'b1', 'b2', 'c1');
+  await batches(1);
+  expect(written[0]!.names).toHaveLength(10);
+  expect(written[0]!.names).toEqual(expect.arrayContaining(['b1', 'b2', 'c1']));
+  for (let batch = 0; batch < 3; batch++) {
+    await eventually(() => written.length > batch);
+    written[batch]!.finish();
+  }
+  expect(await all).toHaveLength(23);
+  await batcher.drained();
+});
