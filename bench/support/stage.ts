@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import packageJson from '../../package.json' with { type: 'json' };
 import { startEmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 import { migrate } from '../../src/database/migrate.js';
 import { createLog } from '../../src/log.js';
@@ -12,6 +13,8 @@ import { type Child, startChild } from './child.js';
 import { startRedis } from './redis.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+/** What `npm start` tells Node; the references get the same. */
+const NODE_ARGS = packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'));
 const REFERENCES = fileURLToPath(new URL('../reference/', import.meta.url));
 
 /** A Parley as it is built, with its operator's key. */
@@ -106,7 +109,7 @@ function stageOf(directory: string, serverUrl: string, releases: Releases): Stag
     async parley(databaseUrl, environment = {}, nodeArgs = []) {
       const apiKey = `parley_${randomBytes(32).toString('base64url')}`;
       const child = await start(
-        [...nodeArgs, PROGRAM],
+        [...NODE_ARGS, ...nodeArgs, PROGRAM],
         {
           DATABASE_URL: databaseUrl,
           DATA_DIR: directory,
@@ -123,7 +126,11 @@ function stageOf(directory: string, serverUrl: string, releases: Releases): Stag
       return { ...child, apiKey };
     },
     reference: (name, environment) =>
-      start(['--import', 'tsx', join(REFERENCES, `${name}.ts`)], environment, /listening on (\S+)/),
+      start(
+        [...NODE_ARGS, '--import', 'tsx', join(REFERENCES, `${name}.ts`)],
+        environment,
+        /listening on (\S+)/,
+      ),
     async redis() {
       const redis = await startRedis(directory);
       releases.add(redis.stop);

@@ -1,69 +1,79 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
-
-const current = new AsyncLocalStorage<AbortSignal>();
+import type { PrismaClient } from '../generated/prisma/client.js';
 
 /**
- * Does work whose statements end when the signal aborts: those that run are cancelled in Postgres, further ones
- * are not begun, and all fail with the signal's reason. For reads: a write would be left in doubt. Transactions
- * of several statements are left alone.
+ * The signal of a read on its way through Prisma, which has no other place for it. While it has a store, Node looks
+ * after every promise of the process, so nothing else goes this way.
  */
-export async function untilAborted<T>(signal: AbortSignal, work: () => T | Promise<T>): Promise<T> {
-  underWay++;
+const ofPrisma = new AsyncLocalStorage<AbortSignal>();
+let readsOfPrisma = 0;
+
+async function readOfPrisma<T>(signal: AbortSignal, read: () => Promise<T>): Promise<T> {
+  readsOfPrisma++;
   try {
-    return await current.run(signal, work);
+    return await ofPrisma.run(signal, read);
   } finally {
-    // While it has a store, Node looks after every promise of the process, which others pay for too.
-    if (--underWay === 0) current.disable();
+    if (--readsOfPrisma === 0) ofPrisma.disable();
   }
 }
 
-let underWay = 0;
-
-/** Teaches a pool to end the statements of work that was given a signal. */
-export function endAborted(pool: pg.Pool): void {
+/** Teaches a pool to end the statements of Prisma's reads. */
+export function endAbortedReads(pool: pg.Pool): void {
   const query = pool.query.bind(pool) as (config: pg.QueryConfig) => Promise<pg.QueryResult>;
   const queryUntilAborted = (config: pg.QueryConfig) => {
-    const signal = current.getStore();
-    return signal ? raceAgainst(signal, (cancelWith) => run(pool, config, cancelWith)) : query(config);
+    const signal = ofPrisma.getStore();
+    return signal ? runUntilAborted(pool, config, signal) : query(config);
   };
   pool.query = queryUntilAborted as unknown as typeof pool.query;
 }
 
-/** The work's outcome or the signal's reason, whichever comes first. */
-function raceAgainst<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) return abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work(signal)
-      .then(resolve, reject)
-      .finally(() => signal.removeEventListener('abort', abort));
+type Model = Readonly<Record<string, (args: unknown) => PromiseLike<unknown>>>;
+
+const isModel = (value: unknown): value is Model =>
+  typeof value === 'object' && value !== null && 'findMany' in value;
+
+/** The same Prisma client, whose models' reads end with the signal. Its own methods are left alone. */
+export function withSignal(client: PrismaClient, signal: AbortSignal): PrismaClient {
+  return new Proxy(client, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value === 'function') return value.bind(target);
+      return isModel(value) ? modelWithSignal(value, signal) : value;
+    },
   });
 }
 
-async function run(pool: pg.Pool, config: pg.QueryConfig, signal: AbortSignal): Promise<pg.QueryResult> {
+const modelWithSignal = (model: Model, signal: AbortSignal): Model =>
+  new Proxy(model, {
+    get: (target, method: string) => (args: unknown) =>
+      // Prisma begins when it is awaited.
+      readOfPrisma(signal, async () => await target[method]?.(args)),
+  });
+
+/** Runs a statement that is cancelled in Postgres, or not begun, when the signal aborts; it fails with its reason. */
+export async function runUntilAborted(
+  pool: pg.Pool,
+  config: pg.QueryConfig,
+  signal: AbortSignal,
+): Promise<pg.QueryResult> {
+  signal.throwIfAborted();
   const client = await pool.connect();
   let cancelled: Promise<void> | undefined;
   let isBroken = false;
   const cancel = () => {
     cancelled = cancelStatement(pool, client);
   };
-  const onError = () => {
-    isBroken = true;
-  };
-  client.on('error', onError);
   try {
     signal.throwIfAborted();
     signal.addEventListener('abort', cancel, { once: true });
     return await client.query(config);
   } catch (error) {
     isBroken = !signal.aborted;
-    throw error;
+    throw signal.aborted ? signal.reason : error;
   } finally {
     signal.removeEventListener('abort', cancel);
     await cancelled;
-    client.off('error', onError);
     // A cancel that arrives late must not meet the next one's statement, so the connection is not used again.
     client.release(isBroken || cancelled !== undefined);
   }

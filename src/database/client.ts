@@ -1,7 +1,7 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { PrismaClient } from '../generated/prisma/client.js';
-import { endAborted } from './cancellation.js';
+import { endAbortedReads, runUntilAborted, withSignal } from './cancellation.js';
 
 /** The typed Prisma client; reads and writes that are not hot go through it directly. */
 export type Database = PrismaClient;
@@ -26,7 +26,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     statement_timeout: STATEMENT_TIMEOUT_MS,
     keepAlive: true,
   });
-  endAborted(pool);
+  endAbortedReads(pool);
   // Nobody else listens to a connection between its handing out and the first statement of a transaction. A server
   // that shuts down may speak just then; the statement fails all the same, but without this the process would end.
   pool.on('connect', (connection) => connection.on('error', () => {}));
@@ -40,14 +40,29 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const database = new PrismaClient({ adapter, transactionOptions: { timeout: 2 * STATEMENT_TIMEOUT_MS } });
   // Only a connected client answers for the pool: for its errors, and for its end.
   await database.$connect();
-  runners.set(database, async (text, values) => {
-    const { rows } = await pool.query({ name: nameOf(text), text, values: [...values], types: ROW_TYPES });
+  runners.set(database, async (text, values, signal) => {
+    const config = { name: nameOf(text), text, values: [...values], types: ROW_TYPES };
+    const { rows } = await (signal ? runUntilAborted(pool, config, signal) : pool.query(config));
     return rows;
   });
   return database;
 }
 
-const runners = new WeakMap<object, (text: string, values: readonly unknown[]) => Promise<unknown[]>>();
+type Runner = (text: string, values: readonly unknown[], signal?: AbortSignal) => Promise<unknown[]>;
+
+const runners = new WeakMap<object, Runner>();
+
+/**
+ * The same database for work that ends when the signal aborts: statements that run are cancelled in Postgres, further
+ * ones are not begun, and all fail with the signal's reason. For reads: a write would be left in doubt. Transactions
+ * of several statements are left alone.
+ */
+export function untilAborted(database: Database, signal: AbortSignal): Database {
+  const bound = withSignal(database, signal);
+  const run = runners.get(database);
+  if (run) runners.set(bound, (text, values) => run(text, values, signal));
+  return bound;
+}
 
 /** Rows have the values that Prisma gives them. */
 const ROW_TYPES: pg.CustomTypesConfig = {

@@ -1,13 +1,9 @@
 import { type ExecutionResult, GraphQLError } from 'graphql';
-import { untilAborted } from '../services/cancellation.js';
 
-/**
- * Runs a read for so long at most; then it is answered with an error, and what it still does in the database is
- * cancelled there.
- */
+/** Runs a read for so long at most; then it is answered with an error, and the signal that it was given aborts. */
 export async function withinDeadline(
   timeoutMs: number,
-  read: () => ExecutionResult | Promise<ExecutionResult>,
+  read: (signal: AbortSignal) => ExecutionResult | Promise<ExecutionResult>,
   onTimeout: () => void,
 ): Promise<ExecutionResult> {
   const controller = new AbortController();
@@ -20,7 +16,7 @@ export async function withinDeadline(
     }, timeoutMs);
   });
   try {
-    return await Promise.race([untilAborted(controller.signal, read), outOfTime]);
+    return await Promise.race([read(controller.signal), outOfTime]);
   } finally {
     clearTimeout(timer);
   }

@@ -9,9 +9,10 @@ import {
   type OperationDefinitionNode,
 } from 'graphql';
 import { invalidRequest } from '../errors.js';
-import type { GraphQLContext } from '../resolvers/context.js';
+import { type Caller, createGraphQLContext } from '../resolvers/context.js';
 import { createCostOf } from '../resolvers/cost.js';
 import type { Actor } from '../services/actor.js';
+import { readsUntilAborted } from '../services/cancellation.js';
 import type { Context } from '../services/context.js';
 import { withinDeadline } from './graphql-deadline.js';
 import type { Documents } from './graphql-documents.js';
@@ -58,15 +59,15 @@ export interface Operations {
   /** Checks it, counts its cost, and takes that from the key's budget. */
   admit(actor: Actor, request: OperationRequest): Promise<Operation | Refusal>;
   /** Runs a query or a mutation, or shows one event of a subscription (`rootValue`). */
-  run(operation: Operation, context: GraphQLContext, rootValue?: unknown): Promise<ExecutionResult>;
+  run(operation: Operation, caller: Caller, rootValue?: unknown): Promise<ExecutionResult>;
   /** What callers see of a result or a refusal. */
   show(outcome: ExecutionResult | Refusal, cost: Cost | undefined, requestId: string): Answer;
   /** All of it, for a query or a mutation. Never rejects. */
-  answer(request: OperationRequest, context: GraphQLContext): Promise<Answer>;
+  answer(request: OperationRequest, caller: Caller): Promise<Answer>;
 }
 
 export function createOperations(
-  services: Pick<Context, 'config' | 'log'>,
+  services: Context,
   schema: GraphQLSchema,
   documents: Documents,
   budgets: RateLimiter | null,
@@ -101,20 +102,22 @@ export function createOperations(
       }
     },
 
-    async run({ document, definition, variables }, contextValue, rootValue) {
-      const execution = () =>
+    async run({ document, definition, variables }, caller, rootValue) {
+      const executeWith = (services: Context) =>
         execute({
           schema,
           document,
           operationName: definition.name?.value,
           variableValues: variables,
-          contextValue,
+          contextValue: createGraphQLContext(services, caller),
           rootValue,
         });
       // A mutation is not cut short: nobody could tell how much of it was done. Its statements have limits.
-      if (definition.operation === 'mutation') return execution();
-      return withinDeadline(config.graphqlTimeoutMs, execution, () =>
-        log.warn({ requestId: contextValue.requestId }, 'a GraphQL request ran out of time'),
+      if (definition.operation === 'mutation') return executeWith(services);
+      return withinDeadline(
+        config.graphqlTimeoutMs,
+        (signal) => executeWith(readsUntilAborted(services, signal)),
+        () => log.warn({ requestId: caller.requestId }, 'a GraphQL request ran out of time'),
       );
     },
 
@@ -126,10 +129,10 @@ export function createOperations(
       };
     },
 
-    async answer(request, context) {
-      const outcome = await operations.admit(context.actor, request).catch(toRefusal);
-      const result = 'errors' in outcome ? outcome : await operations.run(outcome, context).catch(toRefusal);
-      return operations.show(result, outcome.cost, context.requestId);
+    async answer(request, caller) {
+      const outcome = await operations.admit(caller.actor, request).catch(toRefusal);
+      const result = 'errors' in outcome ? outcome : await operations.run(outcome, caller).catch(toRefusal);
+      return operations.show(result, outcome.cost, caller.requestId);
     },
   };
 

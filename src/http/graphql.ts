@@ -3,9 +3,7 @@ import { ApolloServerPluginLandingPageDisabled } from '@apollo/server/plugin/dis
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { GraphQLError } from 'graphql';
-import type { GraphQLContext } from '../resolvers/context.js';
-import { createLoaders } from '../resolvers/loaders.js';
-import type { Actor } from '../services/actor.js';
+import type { Caller } from '../resolvers/context.js';
 import type { Context } from '../services/context.js';
 import { graphiqlPage } from './graphiql.js';
 import type { GraphQL } from './graphql-engine.js';
@@ -25,7 +23,7 @@ export async function mountGraphQL(
 ): Promise<void> {
   /** Of the errors that Apollo found by itself. It formats an error without telling whose it is. */
   const requestIds = new WeakMap<object, string>();
-  const apollo = new ApolloServer<GraphQLContext>({
+  const apollo = new ApolloServer<Caller>({
     schema,
     introspection: services.config.graphqlIntrospection,
     includeStacktraceInErrorResponses: false,
@@ -52,7 +50,7 @@ export async function mountGraphQL(
   await apollo.start();
 
   const handler = fastifyApolloHandler(apollo, {
-    context: async (request) => createGraphQLContext(services, actorOf(request), request.id),
+    context: async (request) => ({ actor: actorOf(request), requestId: request.id }),
   });
   server.route({
     method: ['GET', 'POST'],
@@ -74,7 +72,7 @@ const refusePage = (reply: FastifyReply) =>
 const answerBy = (
   operations: Operations,
   requestIds: WeakMap<object, string>,
-): ApolloServerPlugin<GraphQLContext> => ({
+): ApolloServerPlugin<Caller> => ({
   async requestDidStart() {
     return {
       async didEncounterErrors({ errors, contextValue }) {
@@ -123,10 +121,3 @@ export const wantsPage = (request: FastifyRequest): boolean =>
   request.method === 'GET' &&
   /text\/html/.test(request.headers.accept ?? '') &&
   !(hasCredential(request) && 'query' in (request.query as object));
-
-export const createGraphQLContext = (services: Context, actor: Actor, requestId: string): GraphQLContext => ({
-  services,
-  actor,
-  loaders: createLoaders(services, actor),
-  requestId,
-});

@@ -5,10 +5,10 @@ import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, Grap
 import { CloseCode, handleProtocols, makeServer, type SubscribePayload } from 'graphql-ws';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { ParleyError } from '../errors.js';
-import type { GraphQLContext } from '../resolvers/context.js';
+import { createGraphQLContext, type GraphQLContext } from '../resolvers/context.js';
 import { type Authentication, bearerToken } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
-import { createGraphQLContext, GRAPHQL_PATH } from './graphql.js';
+import { GRAPHQL_PATH } from './graphql.js';
 import type { GraphQL } from './graphql-engine.js';
 import { toGraphQLError } from './graphql-errors.js';
 import type { Operation } from './graphql-operations.js';
@@ -150,7 +150,7 @@ export function mountWebSocket(
       document,
       operationName: operationName ?? null,
       variableValues: variables ?? null,
-      contextValue: createGraphQLContext(services, actor, randomUUID()),
+      contextValue: createGraphQLContext(services, { actor, requestId: randomUUID() }),
       operation,
       connection,
       leave,
@@ -196,7 +196,7 @@ export function mountWebSocket(
         refuse(connection);
         return null;
       }
-      return operations.run(operation, createGraphQLContext(services, actor, context.requestId), event.value);
+      return operations.run(operation, { actor, requestId: context.requestId }, event.value);
     }
 
     const results: AsyncIterableIterator<ExecutionResult, undefined> = {

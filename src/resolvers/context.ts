@@ -1,11 +1,22 @@
 import type { Actor } from '../services/actor.js';
 import type { Context } from '../services/context.js';
-import type { Loaders } from './loaders.js';
+import { createLoaders, type Loaders } from './loaders.js';
 
-/** What resolvers work with: the services' context, who asks, and loaders that live for one operation. */
-export interface GraphQLContext {
-  readonly services: Context;
+/** Who asks for something. */
+export interface Caller {
   readonly actor: Actor;
-  readonly loaders: Loaders;
   readonly requestId: string;
 }
+
+/** What resolvers work with: the services' context, who asks, and loaders that live for one operation. */
+export interface GraphQLContext extends Caller {
+  readonly services: Context;
+  readonly loaders: Loaders;
+}
+
+export const createGraphQLContext = (services: Context, { actor, requestId }: Caller): GraphQLContext => ({
+  services,
+  actor,
+  loaders: createLoaders(services, actor),
+  requestId,
+});

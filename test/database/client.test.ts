@@ -1,11 +1,11 @@
 import pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
-import { openDatabase, runStatement } from '../../src/database/client.js';
+import { type Database, openDatabase, runStatement, untilAborted } from '../../src/database/client.js';
 import { createDatabase } from '../support/postgres.js';
 
 /** A pool of one connection, and a connection beside it. */
-async function openBoth() {
-  const { connectionString, drop } = await createDatabase({ empty: true });
+async function openBoth({ empty = true } = {}) {
+  const { connectionString, drop } = await createDatabase({ empty });
   const beside = new pg.Client(connectionString);
   await beside.connect();
   const errors: Error[] = [];
@@ -85,3 +85,33 @@ test('a statement has the same rows inside a transaction and outside', async () 
   expect(outside).toEqual(inside);
   expect(outside).toMatchObject({ int8: values[0], timestamptz: values[3], texts: values[7] });
 });
+
+const reads: Record<string, (database: Database) => Promise<unknown>> = {
+  'by a statement of ours': (database) => runStatement(database, 'SELECT * FROM tenant'),
+  'by Prisma': (database) => database.tenant.findMany(),
+};
+for (const [way, read] of Object.entries(reads)) {
+  test(`a read ${way} ends with its signal, in Postgres too, and others go on`, async () => {
+    const { database, beside } = await openBoth({ empty: false });
+    const waiting = async () => {
+      await beside.query('SELECT pg_stat_clear_snapshot()'); // a transaction goes on seeing what it saw first
+      const { rows } = await beside.query(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+      );
+      return rows.length;
+    };
+    await beside.query('BEGIN');
+    await beside.query('LOCK TABLE tenant');
+    const stop = new AbortController();
+    const reason = new Error('out of time');
+    const outcome = read(untilAborted(database, stop.signal)).catch((error: unknown) => error);
+    await expect.poll(waiting).toBe(1);
+    stop.abort(reason);
+    expect(await outcome).toBe(reason);
+    expect(await waiting()).toBe(0);
+    await expect(read(untilAborted(database, stop.signal))).rejects.toBe(reason);
+    await beside.query('COMMIT');
+    expect(await read(database)).toEqual([]);
+    expect(await read(untilAborted(database, new AbortController().signal))).toEqual([]);
+  });
+}
