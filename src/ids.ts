@@ -1,4 +1,4 @@
-import { TypeID, typeid } from 'typeid-js';
+import { fromUUID, TypeID, typeid } from 'typeid-js';
 
 /** The nouns whose ids are TypeIDs; the noun is the id's prefix. */
 export type Noun =
@@ -15,7 +15,7 @@ export type Noun =
 export const newId = (): string => typeid().toUUID();
 
 /** The id as callers see it: `thread_01h455vb4pex5vsknk084sn02q` (TypeID specification 0.3). */
-export const encodeId = (noun: Noun, uuid: string): string => TypeID.fromUUID(noun, uuid).toString();
+export const encodeId = (noun: Noun, uuid: string): string => fromUUID(uuid, noun);
 
 /** The stored id of a noun, or null for anything that is not such an id; so malformed and absent look alike. */
 export function decodeId(noun: Noun, text: unknown): string | null {
