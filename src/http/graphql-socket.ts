@@ -6,6 +6,16 @@ import type { Log } from '../log.js';
 /** Clients do. To graphql-ws's own code for it (4500) they would not come back, even if the database was away for a moment. */
 export const TRY_AGAIN_LATER = 1013;
 
+/** What is known of a connection. */
+export type Connection = {
+  readonly socket: WebSocket;
+  /** Checked again for every operation. */
+  credential?: string | undefined;
+  /** Those under way, subscriptions that have not come to their end included. */
+  operations: number;
+  release?: () => void;
+};
+
 const KEEP_ALIVE_MS = 12_000;
 /** Two minutes in all. */
 const INTERVALS_TO_READ = 9;
@@ -53,12 +63,19 @@ export function serveSocket<Extra>(
   });
 }
 
-/** Resolves when it is on its way to the client; what a closed or broken socket would have got is dropped. */
-const send = (socket: WebSocket, text: string) =>
-  new Promise<void>((resolve) => {
-    if (socket.readyState !== socket.OPEN) return resolve();
-    socket.send(text, () => resolve());
+/**
+ * Returns, or resolves, when it is on its way to the client; what a closed or broken socket would have got is dropped.
+ */
+export function send(socket: WebSocket, text: string): Promise<void> | undefined {
+  if (socket.readyState !== socket.OPEN) return;
+  let onSent = () => {};
+  socket.send(text, () => onSent());
+  // Mostly the system takes it at once, and then there is nothing to wait for.
+  if (socket.bufferedAmount === 0) return;
+  return new Promise((resolve) => {
+    onSent = resolve;
   });
+}
 
 /**
  * Pings at intervals, and gives up on a client that has sent nothing since the last. Any byte will do: an answer to

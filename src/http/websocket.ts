@@ -1,18 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, GraphQLError } from 'graphql';
+import { type ExecutionResult, GraphQLError } from 'graphql';
 import { CloseCode, handleProtocols, makeServer, type SubscribePayload } from 'graphql-ws';
-import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
+import { type ServerOptions, WebSocketServer } from 'ws';
 import { ParleyError } from '../errors.js';
-import { createGraphQLContext, type GraphQLContext } from '../resolvers/context.js';
+import { createGraphQLContext } from '../resolvers/context.js';
 import { type Authentication, bearerToken } from '../services/authentication.js';
 import type { Context } from '../services/context.js';
 import { GRAPHQL_PATH } from './graphql.js';
 import type { GraphQL } from './graphql-engine.js';
 import { toGraphQLError } from './graphql-errors.js';
-import type { Operation } from './graphql-operations.js';
-import { serveSocket, TRY_AGAIN_LATER } from './graphql-socket.js';
+import { type Connection, serveSocket, TRY_AGAIN_LATER } from './graphql-socket.js';
+import { createSubscribe, type Running } from './graphql-subscription.js';
 import type { OpenConnections } from './open-connections.js';
 import type { RateLimiter } from './rate-limit.js';
 import { acceptWebSockets } from './upgrade.js';
@@ -25,25 +24,6 @@ const MAX_OPERATIONS_PER_SOCKET = 100;
 const GOING_AWAY = 1001;
 /** For a client to answer that its socket is being closed. */
 const CLOSE_TIMEOUT_MS = 3_000;
-
-/** What is known of a connection. */
-type Connection = {
-  readonly socket: WebSocket;
-  /** Checked again for every operation. */
-  credential?: string | undefined;
-  /** Those under way, subscriptions that have not come to their end included. */
-  operations: number;
-  release?: () => void;
-};
-
-/** An operation on its way through graphql-ws, with what it is to be run with. */
-interface Running extends ExecutionArgs {
-  readonly operation: Operation;
-  readonly contextValue: GraphQLContext;
-  readonly connection: Connection;
-  /** Gives the place of a subscription back. */
-  readonly leave: () => void;
-}
 
 export interface WebSocketMount {
   /**
@@ -87,6 +67,12 @@ export function mountWebSocket(
 
   const refuse = ({ socket }: Connection) => socket.close(CloseCode.Forbidden, 'Forbidden');
 
+  const subscribe = createSubscribe(services, authentication, operations, {
+    settle,
+    refuse,
+    isDraining: () => isDraining,
+  });
+
   const protocol = makeServer<Record<string, unknown>, Connection>({
     connectionInitWaitTimeout: CONNECTION_INIT_TIMEOUT_MS,
     async onConnect({ connectionParams, extra }) {
@@ -103,10 +89,10 @@ export function mountWebSocket(
       connections.delete(extra);
       extra.release?.();
     },
-    async onSubscribe({ extra }, _id, payload) {
+    async onSubscribe({ extra }, id, payload) {
       if (extra.operations >= MAX_OPERATIONS_PER_SOCKET) return [tooManyOperations()];
       extra.operations++;
-      const prepared = await prepare(extra, payload).catch((error) => {
+      const prepared = await prepare(extra, id, payload).catch((error) => {
         settle(extra);
         throw error;
       });
@@ -128,6 +114,7 @@ export function mountWebSocket(
   /** Everything up to running it: errors, or what graphql-ws hands to `execute` or `subscribe`. */
   async function prepare(
     connection: Connection,
+    id: string,
     payload: SubscribePayload,
   ): Promise<GraphQLError[] | Running> {
     const actor = await authentication.authenticate(connection.credential).catch(refusal);
@@ -146,6 +133,7 @@ export function mountWebSocket(
     const leave = operation.definition.operation === 'subscription' ? open.subscribe(actor) : () => {};
     if (!leave) return [tooManySubscriptions()];
     return {
+      id,
       schema,
       document,
       operationName: operationName ?? null,
@@ -155,78 +143,6 @@ export function mountWebSocket(
       connection,
       leave,
     };
-  }
-
-  /**
-   * GraphQL's `subscribe`, with a fresh context for every event: loaders remember what they loaded, and a
-   * subscription lives long. It may outlive its key too, so the credential is checked again (from the cache of
-   * credentials) before each event is shown.
-   */
-  async function subscribe(args: Running): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
-    const { operation, contextValue: context, connection, leave } = args;
-    let isOver = false;
-    const finish = () => {
-      if (isOver) return;
-      isOver = true;
-      leave();
-      settle(connection);
-    };
-    const source = await createSourceEventStream(args).catch((error) => {
-      finish();
-      throw error;
-    });
-    if (!(Symbol.asyncIterator in source)) {
-      finish();
-      // Without a path it is the caller's: of the document or its variables.
-      const fault = source.errors?.find(({ path, originalError }) => path && isUnexpected(originalError));
-      if (fault) breakOff(args, fault);
-      return source;
-    }
-    const events = source[Symbol.asyncIterator]() as AsyncIterator<unknown>;
-
-    /** The next event as it is shown, or null when there are no more. */
-    async function next(): Promise<ExecutionResult | null> {
-      const event = await events.next();
-      if (event.done || isOver) return null;
-      // While the database is away the answer that was last given stands.
-      const actor = await authentication
-        .authenticate(connection.credential)
-        .catch((error: unknown) => (error instanceof ParleyError ? error : context.actor));
-      if (actor instanceof ParleyError) {
-        refuse(connection);
-        return null;
-      }
-      return operations.run(operation, { actor, requestId: context.requestId }, event.value);
-    }
-
-    const results: AsyncIterableIterator<ExecutionResult, undefined> = {
-      async next() {
-        const value = await next().catch((error: unknown) => {
-          finish();
-          if (!isUnexpected(error)) throw error;
-          breakOff(args, error);
-          return null;
-        });
-        if (value) return { done: false, value };
-        finish();
-        // "Complete" would tell the client that there is nothing to come back for.
-        if (isDraining) await closed(connection.socket);
-        return { done: true, value: undefined };
-      },
-      async return() {
-        finish();
-        await events.return?.();
-        return { done: true, value: undefined };
-      },
-      [Symbol.asyncIterator]: () => results,
-    };
-    return results;
-  }
-
-  /** Such as when the database is away. The client is to connect again, and go on behind what it has. */
-  function breakOff({ connection: { socket }, contextValue: { requestId } }: Running, error: unknown): void {
-    log.warn({ err: error, requestId }, 'a subscription broke');
-    socket.close(TRY_AGAIN_LATER, 'Try again later');
   }
 
   const stopAccepting = acceptWebSockets(server, GRAPHQL_PATH, config, (request, socket, head) =>
@@ -265,13 +181,6 @@ function refusal(error: unknown): ParleyError {
 
 /** A client hangs up without a word on a server that takes none of its protocols; so it gets to read why: a 4406. */
 const acknowledgeProtocol = (offered: Set<string>) => handleProtocols(offered) || ([...offered][0] ?? false);
-
-async function closed(socket: WebSocket): Promise<void> {
-  if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
-}
-
-/** Neither meant for the caller nor the caller's own fault. */
-const isUnexpected = (error: unknown) => error !== undefined && !(error instanceof ParleyError);
 
 const tooManySubscriptions = () =>
   toGraphQLError(new ParleyError('rate_limited', 'The API key has too many subscriptions; end one of them'));

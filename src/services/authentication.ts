@@ -9,6 +9,8 @@ import type { Actor } from './actor.js';
 export interface Authentication {
   /** @throws ParleyError `unauthorized` for a missing, unknown, expired or revoked credential */
   authenticate(credential: string | undefined): Promise<Actor>;
+  /** What that would answer, as far as it is remembered. */
+  recall(credential: string | undefined): Actor | undefined;
 }
 
 /** How long a revoked key may still open something. */
@@ -18,7 +20,9 @@ const MAX_KEY_LENGTH = 255;
 const LAST_USED_RESOLUTION_MS = 60_000;
 
 interface Cached {
-  readonly actor: Promise<Actor>;
+  readonly answer: Promise<Actor>;
+  /** The answer, once it is there. */
+  actor?: Actor;
   /** When it is to be looked up again, or has come to its end. */
   until: number;
 }
@@ -37,8 +41,9 @@ export function createAuthentication(
   function remember(name: string): Cached {
     const cached: Cached = {
       until: Date.now() + CACHE_MS,
-      actor: lookUp(name).then(
+      answer: lookUp(name).then(
         ({ actor, expiresAt }) => {
+          cached.actor = actor;
           cached.until = Math.min(Date.now() + CACHE_MS, expiresAt?.getTime() ?? Number.POSITIVE_INFINITY);
           return actor;
         },
@@ -65,15 +70,25 @@ export function createAuthentication(
   const touch = ({ tenantId, id }: ApiKey) =>
     database.apiKey.updateMany({ where: { tenantId, id }, data: { lastUsedAt: new Date() } });
 
+  const current = (name: string): Cached | undefined => {
+    const cached = cache.get(name);
+    return cached && cached.until > Date.now() ? cached : undefined;
+  };
+
   return {
     async authenticate(credential) {
-      if (!credential || credential.length > MAX_KEY_LENGTH) throw unauthorized();
-      const name = hash('sha256', credential, 'base64');
-      const cached = cache.get(name);
-      return (cached && cached.until > Date.now() ? cached : remember(name)).actor;
+      if (!isPlausible(credential)) throw unauthorized();
+      const name = nameOf(credential);
+      return (current(name) ?? remember(name)).answer;
     },
+    recall: (credential) => (isPlausible(credential) ? current(nameOf(credential))?.actor : undefined),
   };
 }
+
+const isPlausible = (credential: string | undefined): credential is string =>
+  credential !== undefined && credential.length > 0 && credential.length <= MAX_KEY_LENGTH;
+
+const nameOf = (credential: string): string => hash('sha256', credential, 'base64');
 
 const toActor = (key: ApiKey, operatorTenantId: string): Actor => ({
   tenantId: key.tenantId,
