@@ -2,7 +2,8 @@ import type { Database } from '../database/client.js';
 import type { Log } from '../log.js';
 import { createCatchUp } from './catch-up.js';
 import type { Hints } from './hints.js';
-import { type EventFilter, type LogEvent, lastSequence, matches, readNewEvents } from './log.js';
+import { Inbox, Inboxes } from './inbox.js';
+import { type EventFilter, type LogEvent, lastSequence, readNewEvents } from './log.js';
 import { startPoller } from './poller.js';
 
 /**
@@ -14,8 +15,14 @@ export interface LiveFeed {
    * The matching events behind `after` (null: from now on), in order, without gap or repeat, until the consumer
    * returns or the feed ends. It is pulled: who does not read is not fed. It fails with `cursor_expired` when the
    * log is trimmed faster than it is read.
+   * @param isShown leaves out more than the filter does, by what is loaded of an event
    */
-  subscribe(tenantId: string, after: bigint | null, filter: EventFilter): AsyncIterableIterator<LogEvent>;
+  subscribe(
+    tenantId: string,
+    after: bigint | null,
+    filter: EventFilter,
+    isShown?: (event: LogEvent) => boolean,
+  ): AsyncIterableIterator<LogEvent>;
   /** Reads all that was committed by now, and lets every subscription end behind it. */
   drain(): Promise<void>;
   /** Ends every subscription at once. */
@@ -24,71 +31,10 @@ export interface LiveFeed {
 
 const POLL_MS = 1_000;
 const EVENTS_A_READ = 500;
-/** A subscriber that lets more than this pile up is dropped from memory and catches up from the database. */
-const MAX_BUFFERED = 500;
-/** The same, in bytes of the contents of messages. */
-const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
-
-/** One subscriber's share of what the reader brought. */
-class Inbox {
-  #events: LogEvent[] = [];
-  #bytes = 0;
-  #wake = () => {};
-  /** The reader's position when the inbox was opened: everything behind it arrives here. */
-  openedAt = 0n;
-  /** True once something was dropped: what follows must be read from the database. */
-  hasOverflowed = false;
-  /** True once nobody reads it any more. */
-  isOver = false;
-
-  constructor(readonly filter: EventFilter) {}
-
-  open(position: bigint): void {
-    this.take();
-    this.openedAt = position;
-    this.hasOverflowed = false;
-  }
-
-  put(event: LogEvent): void {
-    if (this.hasOverflowed || !matches(this.filter, event)) return;
-    this.#bytes += event.message?.contentBytes ?? 0;
-    const isFull = this.#events.length >= MAX_BUFFERED || this.#bytes > MAX_BUFFERED_BYTES;
-    if (isFull && this.#events.length > 0) {
-      this.overflow();
-    } else {
-      this.#events.push(event);
-      this.wake();
-    }
-  }
-
-  overflow(): void {
-    this.take();
-    this.hasOverflowed = true;
-    this.wake();
-  }
-
-  take(): LogEvent[] {
-    this.#bytes = 0;
-    return this.#events.splice(0);
-  }
-
-  /** Resolves at the next event, or when the inbox is woken to look around. */
-  async arrival(): Promise<void> {
-    if (this.#events.length > 0) return;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-
-  wake(): void {
-    this.#wake();
-  }
-}
-
 interface Channel {
   /** Up to where the reader has handed out this tenant's events. */
   position: bigint;
-  readonly inboxes: Set<Inbox>;
+  readonly inboxes: Inboxes;
 }
 
 export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveFeed {
@@ -109,11 +55,9 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
       if (!channel || event.sequence <= channel.position) continue;
       const isNext = event.sequence === channel.position + 1n;
       channel.position = event.sequence;
-      for (const inbox of channel.inboxes) {
-        // What lies between was trimmed away before it was read; whoever still needed it will be told.
-        if (isNext) inbox.put(event);
-        else inbox.overflow();
-      }
+      if (isNext) channel.inboxes.put(event);
+      // What lies between was trimmed away before it was read; whoever still needed it will be told.
+      else for (const inbox of channel.inboxes) inbox.overflow();
     }
     return hasMore;
   }
@@ -121,7 +65,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
   function open(tenantId: string, inbox: Inbox, end: bigint): void {
     let channel = channels.get(tenantId);
     if (!channel) {
-      channel = { position: end, inboxes: new Set() };
+      channel = { position: end, inboxes: new Inboxes() };
       channels.set(tenantId, channel);
     }
     inbox.open(channel.position);
@@ -131,39 +75,76 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
   function shut(tenantId: string, inbox: Inbox): void {
     const channel = channels.get(tenantId);
     channel?.inboxes.delete(inbox);
-    if (channel?.inboxes.size === 0) channels.delete(tenantId);
+    if (channel?.inboxes.isEmpty) channels.delete(tenantId);
   }
 
   /** First what lies behind, from the database; then what arrives; after an overflow again from the start. */
-  async function* follow(tenantId: string, after: bigint | null, inbox: Inbox) {
-    const isOver = () => inbox.isOver || isClosed;
-    let position = after ?? (await lastSequence(database, tenantId));
-    while (!isOver()) {
-      open(tenantId, inbox, await lastSequence(database, tenantId));
-      try {
-        while (position < inbox.openedAt && !isOver()) {
-          const range = { after: position, upTo: inbox.openedAt };
-          const { events, end } = await catchUp(tenantId, range, inbox.filter);
-          for (const event of events) {
-            yield event;
-            position = event.sequence;
+  function follow(
+    tenantId: string,
+    after: bigint | null,
+    filter: EventFilter,
+    isShown: (event: LogEvent) => boolean = () => true,
+  ): AsyncIterableIterator<LogEvent, undefined> {
+    const inbox = new Inbox(filter);
+    let isOpen = false;
+    let isOver = false;
+    let position = after;
+    /** What was read or has arrived, and how much of it was handed out. */
+    let part: readonly LogEvent[] = [];
+    let given = 0;
+    /** Up to where there are no others than those of the part. */
+    let partEnd = 0n;
+
+    const end = () => {
+      isOver = true;
+      shut(tenantId, inbox);
+    };
+
+    return {
+      async next() {
+        try {
+          position ??= await lastSequence(database, tenantId);
+          while (!isOver && !isClosed) {
+            const event = part[given++];
+            if (event) {
+              if (event.sequence <= position) continue;
+              position = event.sequence;
+              if (isShown(event)) return { done: false, value: event };
+              continue;
+            }
+            given = 0;
+            if (position < partEnd) position = partEnd;
+            if (!isOpen) {
+              open(tenantId, inbox, await lastSequence(database, tenantId));
+              isOpen = true;
+            }
+            if (position < inbox.openedAt) {
+              const range = { after: position, upTo: inbox.openedAt };
+              ({ events: part, end: partEnd } = await catchUp(tenantId, range, filter));
+              continue;
+            }
+            part = inbox.take();
+            if (part.length > 0) continue;
+            if (inbox.hasOverflowed) isOpen = false;
+            else if (isDrained) break;
+            else await inbox.arrival();
           }
-          position = end;
+        } catch (error) {
+          end();
+          throw error;
         }
-        while (!isOver()) {
-          for (const event of inbox.take()) {
-            if (event.sequence <= position) continue;
-            yield event;
-            position = event.sequence;
-          }
-          if (inbox.hasOverflowed) break;
-          if (isDrained || isOver()) return;
-          await inbox.arrival();
-        }
-      } finally {
-        shut(tenantId, inbox);
-      }
-    }
+        end();
+        return { done: true, value: undefined };
+      },
+      async return() {
+        end();
+        inbox.wake();
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
   }
 
   const wakeAll = () => {
@@ -171,22 +152,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
   };
 
   return {
-    subscribe(tenantId, after, filter) {
-      const inbox = new Inbox(filter);
-      const events = follow(tenantId, after, inbox);
-      return {
-        next: () => events.next(),
-        // A generator that waits cannot be returned from outside; ending the wait comes first.
-        return: () => {
-          inbox.isOver = true;
-          inbox.wake();
-          return events.return(undefined);
-        },
-        [Symbol.asyncIterator]() {
-          return this;
-        },
-      };
-    },
+    subscribe: follow,
     async drain() {
       await reader.stop();
       try {

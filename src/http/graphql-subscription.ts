@@ -98,7 +98,8 @@ export function createSubscribe(
         );
         if (isOver) return null;
         if (typeof answer !== 'string') return answer;
-        await send(connection.socket, head + answer + tail);
+        const sending = send(connection.socket, head + answer + tail);
+        if (sending) await sending;
       }
     }
 

@@ -74,30 +74,9 @@ export const event: Resolvers = {
 };
 
 /** The events of these types whose object is still there. */
-async function follow(
+const follow = (
   { services, actor }: GraphQLContext,
   types: readonly EventType[],
   input: object,
-  isThere: (event: LogEvent) => boolean,
-): Promise<AsyncIterableIterator<LogEvent>> {
-  return only(await followEvents(services, actor, types, input), isThere);
-}
-
-/** The items of an iterator that a condition holds for; unlike a generator it can be returned while it waits. */
-function only<T>(
-  source: AsyncIterableIterator<T>,
-  condition: (item: T) => boolean,
-): AsyncIterableIterator<T> {
-  return {
-    async next() {
-      for (;;) {
-        const result = await source.next();
-        if (result.done || condition(result.value)) return result;
-      }
-    },
-    return: async () => (await source.return?.()) ?? { done: true, value: undefined },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
-}
+  isShown: (event: LogEvent) => boolean,
+): Promise<AsyncIterableIterator<LogEvent>> => followEvents(services, actor, types, input, { isShown });

@@ -54,10 +54,10 @@ export async function getEvents(request: RestRequest): Promise<Answer> {
   const { services, actor, headers, query } = request;
   const { types = null, after, ...filter } = parseInput(eventsQuery, query);
   const lastEventId = headers['last-event-id'];
-  const [given, field] = lastEventId ? [String(lastEventId), 'Last-Event-ID'] : [after, 'after'];
+  const [given, cursorField] = lastEventId ? [String(lastEventId), 'Last-Event-ID'] : [after, 'after'];
   const start =
     given === 'start' ? await oldestCursor(services, actor) : (given ?? (await eventCursor(services, actor)));
-  const events = await followEvents(services, actor, types, { ...filter, after: start }, field);
+  const events = await followEvents(services, actor, types, { ...filter, after: start }, { cursorField });
   const opening = `retry: ${RECONNECT_MS}\nid: ${start}\n\n`;
   const headersOfStream = {
     'content-type': 'text/event-stream; charset=utf-8',

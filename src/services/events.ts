@@ -95,11 +95,17 @@ export async function listEvents(context: Context, actor: Actor, input: unknown)
   return { events, nextCursor: cursorOf(actor, last), hasMore: last < end };
 }
 
+export interface FollowOptions {
+  /** What the caller knows `after` by. */
+  readonly cursorField?: string;
+  /** Leaves out more than the input does, by what is loaded of an event. */
+  readonly isShown?: (event: LogEvent) => boolean;
+}
+
 /**
  * Follows the tenant's log: with `after` everything since that cursor first (`start`: since the oldest retained
  * event), then live; without it from now on.
  * @param types of the events that are followed; null for those that the input names, or all
- * @param cursorField what the caller knows `after` by
  * @throws ParleyError `invalid_request` when `after` is not a cursor of this tenant's log; `cursor_expired`, also later
  *   on when the log was trimmed before a slow reader had read it
  */
@@ -108,7 +114,7 @@ export async function followEvents(
   actor: Actor,
   types: readonly EventType[] | null,
   input: unknown,
-  cursorField = 'after',
+  { cursorField = 'after', isShown }: FollowOptions = {},
 ): Promise<AsyncIterableIterator<LogEvent>> {
   requireScope(actor, 'conversations:read');
   const { after, ...filter } = parseInput(filterInput, input);
@@ -117,6 +123,7 @@ export async function followEvents(
     actor.tenantId,
     behind?.start ?? null,
     toFilter({ ...filter, types: types ? [...types] : filter.types }),
+    isShown,
   );
 }
 
