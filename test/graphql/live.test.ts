@@ -193,6 +193,34 @@ describe('the log', () => {
 });
 
 describe('following', () => {
+  it('brings what comes live to those who asked for its thread, its workflow or everything, and to nobody else', async () => {
+    const client = await app.tenant();
+    const [one, two] = [await send(client, 'w', 'one'), await send(client, 'w', 'two')];
+    const query = `subscription ($filter: EventFilter, $after: String) {
+      events(filter: $filter, after: $after) { sequence }
+    }`;
+    const { eventCursor: after } = await client.data('{ eventCursor }');
+    const filters = [{ threadId: one.threadId }, { threadId: two.threadId }, { workflowId: 'w' }, {}];
+    const lives = await Promise.all(filters.map((filter) => follow(client, query, { filter, after })));
+    // The first comes to all by now; what follows is live.
+    await send(client, 'w', 'one');
+    await send(client, 'w', 'two');
+    await Promise.all(lives.map((live) => live.waitFor(1)));
+    for (const participant of ['one', 'two', 'one']) await send(client, 'w', participant);
+    await send(client, 'other', 'one');
+    const sequences = await Promise.all(
+      lives.map(async (live, index) =>
+        (await live.waitFor([3, 2, 5, 7][index]!)).map(({ data }) => data.events.sequence),
+      ),
+    );
+    expect(sequences).toEqual([
+      [5, 7, 9],
+      [6, 8],
+      [5, 6, 7, 8, 9],
+      [5, 6, 7, 8, 9, 10, 11],
+    ]);
+  });
+
   it('messages that were updated skips those that are gone, and tells each move once', async () => {
     const { client, kept } = await history();
     const second = await send(client);
