@@ -77,6 +77,7 @@ export function createSubscribe(
       return source;
     }
     const events = source[Symbol.asyncIterator]() as AsyncIterator<object>;
+    const recall = authentication.recaller(connection.credential);
     const identity = identityOf(operation);
     const [head, tail] = frameOf(args);
 
@@ -88,7 +89,7 @@ export function createSubscribe(
       for (;;) {
         const event = await events.next();
         if (event.done || isOver) return null;
-        const actor = authentication.recall(connection.credential) ?? (await authenticate(args));
+        const actor = recall() ?? (await authenticate(args));
         if (actor instanceof ParleyError) {
           keeper.refuse(connection);
           return null;

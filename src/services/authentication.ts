@@ -9,8 +9,8 @@ import type { Actor } from './actor.js';
 export interface Authentication {
   /** @throws ParleyError `unauthorized` for a missing, unknown, expired or revoked credential */
   authenticate(credential: string | undefined): Promise<Actor>;
-  /** What that would answer, as far as it is remembered. */
-  recall(credential: string | undefined): Actor | undefined;
+  /** For who asks again and again: tells what `authenticate` would answer, as far as that is remembered. */
+  recaller(credential: string | undefined): () => Actor | undefined;
 }
 
 /** How long a revoked key may still open something. */
@@ -81,7 +81,11 @@ export function createAuthentication(
       const name = nameOf(credential);
       return (current(name) ?? remember(name)).answer;
     },
-    recall: (credential) => (isPlausible(credential) ? current(nameOf(credential))?.actor : undefined),
+    recaller(credential) {
+      if (!isPlausible(credential)) return () => undefined;
+      const name = nameOf(credential);
+      return () => current(name)?.actor;
+    },
   };
 }
 
