@@ -1,4 +1,4 @@
-import type { Database } from '../../database/client.js';
+import { type Database, runStatement } from '../../database/client.js';
 import type { Hints } from '../../events/hints.js';
 import { MOVE_STATUSES } from '../message-status.js';
 import { type DisabledWebhook, KEEP_HEALTH } from './health.js';
@@ -21,17 +21,18 @@ export interface Outcome {
 }
 
 /**
- * Records attempts. A result counts only with the token of the claim that is still current. The messages are
- * locked here, so that the next statement decides on them one transaction after the other; and before the
- * deliveries, as everywhere, because whoever deletes a message gets from it to its deliveries.
+ * Records attempts, and moves the messages that succeeded in being delivered: the first success of a
+ * `message.created` makes its message delivered, whatever became of its other deliveries. A result counts only with
+ * the token of the claim that is still current. The messages are locked before the deliveries, as everywhere, because
+ * whoever deletes a message gets from it to its deliveries.
  *
  * A delivery that had succeeded before it was sent again stays delivered, whatever comes of that.
  */
 const RECORD = `
 WITH input AS (
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::delivery_status[], $5::timestamptz[],
-                       $6::timestamptz[], $7::int[], $8::int[], $9::text[], $10::text[])
-    AS i (tenant_id, id, token, status, due_at, at, status_code, duration_ms, error, response_body)
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::delivery_status[], $6::timestamptz[],
+                       $7::timestamptz[], $8::int[], $9::int[], $10::text[], $11::text[])
+    AS i (tenant_id, id, token, details, status, due_at, at, status_code, duration_ms, error, response_body)
 ),
 locked_message AS (
   SELECT m.id FROM conversation_message m
@@ -44,7 +45,7 @@ locked_message AS (
   FOR NO KEY UPDATE
 ),
 held AS (
-  SELECT d.tenant_id, d.id, d.message_id, d.webhook_id, d.attempt_count + 1 AS number, i.token, i.status AS outcome,
+  SELECT d.tenant_id, d.id, d.webhook_id, d.attempt_count + 1 AS number, i.token, i.details, i.status AS outcome,
          i.due_at AS next_due_at, i.at, i.status_code, i.duration_ms, i.error, i.response_body
   FROM delivery d
   JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id
@@ -62,18 +63,28 @@ settled AS (
       lease_token = CASE WHEN h.outcome = 'pending' THEN NULL ELSE h.token END
   FROM held h
   WHERE d.tenant_id = h.tenant_id AND d.id = h.id
+  RETURNING d.tenant_id, d.message_id, d.event_type, d.status, h.details
 ),
 attempts AS (
   INSERT INTO delivery_attempt (tenant_id, delivery_id, number, at, status_code, duration_ms, error, response_body)
   SELECT tenant_id, id, number, at, status_code, duration_ms, error, response_body FROM held
 ),
-${KEEP_HEALTH}
+${KEEP_HEALTH},
+move AS (
+  SELECT DISTINCT ON (tenant_id, message_id)
+         tenant_id, message_id, 'delivered'::message_status AS status, details::jsonb AS details
+  FROM settled
+  WHERE event_type = 'message.created' AND message_id IS NOT NULL AND status = 'delivered'
+  ORDER BY tenant_id, message_id
+),
+${MOVE_STATUSES}
 SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', tenant_id, 'webhookId', id, 'reason', disabled_reason)), '[]') AS disabled
 FROM disabled`;
 
 /**
  * Moves the messages whose fate was decided: the first success of a `message.created` makes it delivered; it is
- * failed when every one of its `message.created` deliveries has finally failed.
+ * failed when every one of its `message.created` deliveries has finally failed. That is for a statement to see which
+ * begins when the messages are locked, so that those who settle their other deliveries come before it or after it.
  */
 export const MOVE = `
 WITH input AS (
@@ -104,10 +115,14 @@ export async function settleDeliveries(
   outcomes: readonly Outcome[],
 ): Promise<readonly DisabledWebhook[]> {
   const column = <K extends keyof Outcome>(name: K) => outcomes.map((outcome) => outcome[name]);
-  const claim = [column('tenantId'), column('deliveryId'), column('leaseToken')] as const;
-  const record = database.$queryRawUnsafe<{ disabled: DisabledWebhook[] }[]>(
-    RECORD,
-    ...claim,
+  const settled = [
+    column('tenantId'),
+    column('deliveryId'),
+    column('leaseToken'),
+    outcomes.map(({ details }) => JSON.stringify(details)),
+  ] as const;
+  const attempts = [
+    ...settled,
     column('status'),
     column('dueAt'),
     column('at'),
@@ -115,12 +130,26 @@ export async function settleDeliveries(
     column('durationMs'),
     column('error'),
     column('responseBody'),
-  );
-  if (outcomes.every(({ status }) => status === 'pending')) {
-    return (await record)[0]?.disabled ?? [];
-  }
-  const details = outcomes.map((outcome) => JSON.stringify(outcome.details));
-  const [recorded] = await database.$transaction([record, database.$queryRawUnsafe(MOVE, ...claim, details)]);
-  hints.ring();
-  return recorded[0]?.disabled ?? [];
+  ] as const;
+  const [recorded] = outcomes.some(({ status }) => status === 'failed')
+    ? await recordFailures(database, attempts, settled)
+    : await runStatement<Recorded>(database, RECORD, ...attempts);
+  if (outcomes.some(({ status }) => status !== 'pending')) hints.ring();
+  return recorded?.disabled ?? [];
+}
+
+interface Recorded {
+  readonly disabled: readonly DisabledWebhook[];
+}
+
+async function recordFailures(
+  database: Database,
+  attempts: readonly unknown[],
+  settled: readonly unknown[],
+): Promise<Recorded[]> {
+  const [recorded] = await database.$transaction([
+    database.$queryRawUnsafe<Recorded[]>(RECORD, ...attempts),
+    database.$queryRawUnsafe(MOVE, ...settled),
+  ]);
+  return recorded;
 }
