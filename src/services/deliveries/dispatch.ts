@@ -48,12 +48,11 @@ advanced AS (
   WHERE d.tenant_id = b.tenant_id
 ),
 outgoing AS (
-  SELECT b.tenant_id, 'signal'::delivery_kind AS kind, b.thread_id AS lane_id, true AS in_order, NULL::uuid AS webhook_id,
-         b.sequence
+  SELECT b.*, 'signal'::delivery_kind AS kind, b.thread_id AS lane_id, true AS in_order, NULL::uuid AS webhook_id
   FROM batch b
   WHERE b.type = 'message.created' AND b.direction = 'inbound'
   UNION ALL
-  SELECT b.tenant_id, 'webhook', w.id, w.ordered, w.id, b.sequence
+  SELECT b.*, 'webhook', w.id, w.ordered, w.id
   FROM batch b
   JOIN webhook w ON w.tenant_id = b.tenant_id AND w.after_sequence < b.sequence AND w.status <> 'disabled'
                 AND b.type = ANY (w.events)
@@ -64,24 +63,20 @@ outgoing AS (
 ),
 present AS (
   SELECT m.tenant_id, m.id FROM conversation_message m
-  WHERE (m.tenant_id, m.id) IN (
-    SELECT b.tenant_id, b.message_id FROM outgoing o JOIN batch b ON b.tenant_id = o.tenant_id AND b.sequence = o.sequence
-  )
+  WHERE (m.tenant_id, m.id) IN (SELECT tenant_id, message_id FROM outgoing)
   ORDER BY m.tenant_id, m.id
   FOR KEY SHARE
 ),
 written AS (
   INSERT INTO delivery (tenant_id, id, kind, lane_id, in_order, event_sequence, event_type, occurred_at, data,
                         workflow_id, thread_id, message_id, webhook_id, due_at)
-  SELECT o.tenant_id, uuid_v7(), o.kind, o.lane_id, o.in_order, b.sequence, b.type, b.occurred_at,
+  SELECT tenant_id, uuid_v7(), kind, lane_id, in_order, sequence, type, occurred_at,
          -- A deleted thread has no row to read its participant from, and its event may be trimmed before it is sent.
-         CASE WHEN b.type LIKE 'thread.%' THEN b.data || jsonb_build_object('participantId', b.participant_id) ELSE b.data END,
-         b.workflow_id, b.thread_id, b.message_id, o.webhook_id, now()
-  FROM outgoing o
-  JOIN batch b ON b.tenant_id = o.tenant_id AND b.sequence = o.sequence
-  LEFT JOIN present p ON p.tenant_id = b.tenant_id AND p.id = b.message_id
-  WHERE b.message_id IS NULL OR p.id IS NOT NULL
-  ORDER BY o.tenant_id, b.sequence
+         CASE WHEN type LIKE 'thread.%' THEN data || jsonb_build_object('participantId', participant_id) ELSE data END,
+         workflow_id, thread_id, message_id, webhook_id, now()
+  FROM outgoing
+  WHERE message_id IS NULL OR (tenant_id, message_id) IN (SELECT tenant_id, id FROM present)
+  ORDER BY tenant_id, sequence
   ON CONFLICT (tenant_id, lane_id, event_sequence) DO NOTHING
   RETURNING tenant_id, lane_id, CASE WHEN kind = 'signal' THEN workflow_id END AS workflow_id
 )
