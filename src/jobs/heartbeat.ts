@@ -1,7 +1,8 @@
 import type { Database } from '../database/client.js';
 import { startPoller } from '../events/poller.js';
 import type { Log } from '../log.js';
-import { type ClaimedDelivery, extendLeases, HEARTBEAT_MS } from '../services/deliveries/claim.js';
+import type { ClaimedDelivery } from '../services/deliveries/claim.js';
+import { extendLeases, HEARTBEAT_MS } from '../services/deliveries/leases.js';
 
 /** Keeps the leases of what this process has under way, all of them by one statement. */
 export interface Heartbeat {

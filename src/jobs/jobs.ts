@@ -4,7 +4,12 @@ import { startPoller } from '../events/poller.js';
 import { encodeId } from '../ids.js';
 import { Batcher } from '../services/batcher.js';
 import { abandonDeliveries } from '../services/deliveries/abandon.js';
-import type { ClaimedDelivery } from '../services/deliveries/claim.js';
+import {
+  type Claim,
+  type ClaimedDelivery,
+  claimDeliveries,
+  type Look,
+} from '../services/deliveries/claim.js';
 import { dispatchEvents } from '../services/deliveries/dispatch.js';
 import { type Outcome, settleDeliveries } from '../services/deliveries/settle.js';
 import { findSilentLanes, releaseParkedSignals, wakeExpiredSignals } from '../services/deliveries/sweep.js';
@@ -35,12 +40,28 @@ export interface Jobs {
 
 const DISPATCH_POLL_MS = 1_000;
 const SWEEP_INTERVAL_MS = 1_000;
+/** About what a delivery that is claimed takes; it may be more than ten times that. */
+const CLAIMED_BYTES = 4_096;
 
 /** Starts everything that turns events into deliveries and deliveries into requests. */
 export async function startJobs(options: JobsOptions): Promise<Jobs> {
   const { log, database, shared, hints, queueBackend, doorbell } = options;
   const cut = new AbortController();
   let stopping = false;
+
+  const claims = new Batcher<Look, Claim>({
+    write: async (looks, lane) => {
+      const claimed = await claimDeliveries(lane === 'shared' ? shared : database, looks);
+      return claimed.map((value) => ({ status: 'fulfilled', value }));
+    },
+    tenantOf: ({ lane }) => lane.tenantId,
+    // A thread has one to send at a time, unless some are sent again.
+    bytesOf: ({ lane, limit }) => (lane.workflowId ? 1 : limit) * CLAIMED_BYTES,
+    isLockTimeout,
+    maxItems: 200,
+    maxBytes: 4 * 1024 * 1024,
+    maxInFlight: 2,
+  });
 
   const settlement = new Batcher<Outcome, void>({
     write: async (outcomes, lane) => {
@@ -66,6 +87,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     log,
     doorbell,
     heartbeat,
+    claim: (look: Look) => claims.add(look),
     attempt: (delivery: ClaimedDelivery) => attempt(sender, delivery, cut.signal),
     settle: (outcome: Outcome) => settlement.add(outcome),
     isStopping: () => stopping,

@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/client.js';
 import type { Log } from '../log.js';
-import { type ClaimedDelivery, claimDeliveries, releaseDelivery } from '../services/deliveries/claim.js';
+import type { Claim, ClaimedDelivery, Look } from '../services/deliveries/claim.js';
 import type { Lane } from '../services/deliveries/dispatch.js';
+import { releaseDelivery } from '../services/deliveries/leases.js';
 import type { Outcome } from '../services/deliveries/settle.js';
 import type { Attempted } from './attempt.js';
 import type { Doorbell } from './doorbell.js';
@@ -14,6 +14,8 @@ export interface LaneWorker {
   readonly log: Log;
   readonly doorbell: Doorbell;
   readonly heartbeat: Heartbeat;
+  /** Claims what is due of a lane, together with what is due of others. */
+  readonly claim: (look: Look) => Promise<Claim>;
   readonly attempt: (delivery: ClaimedDelivery) => Promise<Attempted>;
   /** Records an outcome, together with those of other lanes. */
   readonly settle: (outcome: Outcome) => Promise<void>;
@@ -44,12 +46,7 @@ export async function workOnLane(worker: LaneWorker, lane: Lane, turn: Turn): Pr
       break;
     }
     turn.hear();
-    const { deliveries, pauseMs } = await claimDeliveries(
-      worker.database,
-      lane,
-      MAX_IN_FLIGHT - inFlight.size,
-      randomUUID(),
-    );
+    const { deliveries, pauseMs } = await worker.claim({ lane, limit: MAX_IN_FLIGHT - inFlight.size });
     for (const delivery of deliveries) {
       const done = handle(worker, lane, delivery).finally(() => inFlight.delete(done));
       inFlight.add(done);

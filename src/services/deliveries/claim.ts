@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { type Database, runStatement } from '../../database/client.js';
 import type { PreviousSecret } from '../webhook-secrets.js';
 import type { Lane } from './dispatch.js';
+import { LEASE_MS } from './leases.js';
 
 /** A delivery that this worker may send now, with all that its request is made of. */
 export interface ClaimedDelivery {
@@ -47,9 +49,6 @@ export interface ClaimedDelivery {
   readonly queue: string | null;
 }
 
-/** How long a claim holds without a heartbeat: after this, the work of a killed worker is anyone's again. */
-export const LEASE_MS = 8_000;
-export const HEARTBEAT_MS = 2_500;
 /** How many deliveries of one webhook are under way at once, over all processes. */
 const MAX_UNDER_WAY = 20;
 /** What a rate limit lets through at once after a pause: a quarter of a second's worth, but at least one. */
@@ -58,7 +57,7 @@ const BURST_SECONDS = 0.25;
 const MAX_CLAIMED_CONTENT_BYTES = 64 * 1024;
 
 /**
- * Claims the due deliveries of a lane: of those in order only the first, and only if nothing earlier is
+ * Claims the due deliveries of lanes: of those in order only the first, and only if nothing earlier is
  * pending; of the others as many as asked. A claim moves `due_at` to the end of the lease, so "due" is all
  * that other claimers look at.
  *
@@ -66,82 +65,100 @@ const MAX_CLAIMED_CONTENT_BYTES = 64 * 1024;
  * its rate (its health row remembers up to when the rate is used up), and while it rests from failing one alone,
  * once the rest is over. That row is locked only when it limits something, before the deliveries, which are
  * never waited for.
+ *
+ * What is looked up by its key is compared as text, because Postgres, which often has last seen that nothing is due,
+ * would otherwise take the index of what is due for the shorter way, and walk a backlog for each row.
  */
 const CLAIM = `
-WITH webhook_lane AS (
-  SELECT w.status, w.rate_per_second::float8 AS rate FROM webhook w WHERE w.tenant_id = $1 AND w.id = $2::uuid
+WITH lane AS (
+  SELECT i.tenant_id, i.lane_id, i.slots, w.status, w.rate_per_second::float8 AS rate
+  FROM unnest($1::text[], $2::uuid[], $3::int[]) AS i (tenant_id, lane_id, slots)
+  LEFT JOIN webhook w ON w.tenant_id = i.tenant_id AND w.id = i.lane_id
 ),
 limited AS (
-  SELECT h.resting_until, w.rate,
-         greatest(h.rated_until, now() - greatest(1 / w.rate, ${BURST_SECONDS}) * interval '1 second') AS rated_from
-  FROM webhook_health h, webhook_lane w
-  WHERE h.tenant_id = $1 AND h.webhook_id = $2::uuid AND (h.resting_until IS NOT NULL OR w.rate IS NOT NULL)
+  SELECT h.tenant_id, h.webhook_id, h.resting_until, l.rate,
+         greatest(h.rated_until, now() - greatest(1 / l.rate, ${BURST_SECONDS}) * interval '1 second') AS rated_from
+  FROM lane l
+  JOIN webhook_health h ON h.tenant_id = l.tenant_id AND h.webhook_id = l.lane_id
+  WHERE l.status = 'enabled' AND (h.resting_until IS NOT NULL OR l.rate IS NOT NULL)
+  ORDER BY h.tenant_id, h.webhook_id
   FOR UPDATE OF h
 ),
-under_way AS (
-  SELECT count(*)::int AS count FROM delivery
-  WHERE lane_id = $2::uuid AND kind = 'webhook' AND status = 'pending' AND lease_token IS NOT NULL AND due_at > now()
-),
 allowance AS (
-  SELECT CASE
-           WHEN w.status IS NULL THEN $3
+  SELECT w.tenant_id, w.lane_id, l.resting_until, l.rated_from, l.rate,
+         CASE
+           WHEN w.status IS NULL THEN w.slots
            WHEN w.status <> 'enabled' OR l.resting_until > now() THEN 0
            WHEN l.resting_until IS NOT NULL THEN greatest(0, 1 - u.count)
            ELSE greatest(0, least(
-             $3, ${MAX_UNDER_WAY} - u.count,
+             w.slots, ${MAX_UNDER_WAY} - u.count,
              floor(extract(epoch FROM now() - l.rated_from) * l.rate + 0.000001)::int
            ))
          END AS slots
-  FROM under_way u LEFT JOIN webhook_lane w ON true LEFT JOIN limited l ON true
-),
-first_in_order AS (
-  SELECT tenant_id, id FROM delivery
-  WHERE lane_id = $2::uuid AND status = 'pending' AND in_order
-  ORDER BY event_sequence
-  LIMIT 1
+  FROM lane w
+  LEFT JOIN limited l ON l.tenant_id = w.tenant_id AND l.webhook_id = w.lane_id
+  CROSS JOIN LATERAL (
+    SELECT count(*)::int AS count FROM delivery
+    WHERE w.status = 'enabled' AND lane_id = w.lane_id AND kind = 'webhook' AND status = 'pending'
+      AND lease_token IS NOT NULL AND due_at > now()
+  ) u
 ),
 in_order AS (
-  SELECT tenant_id, id, due_at FROM delivery
-  WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM first_in_order) AND status = 'pending' AND due_at <= now()
-  FOR UPDATE SKIP LOCKED
+  SELECT d.tenant_id, d.id, d.lane_id, d.due_at, a.slots
+  FROM allowance a
+  CROSS JOIN LATERAL (
+    SELECT id FROM delivery
+    WHERE lane_id = a.lane_id AND status = 'pending' AND in_order
+    ORDER BY event_sequence
+    LIMIT 1
+  ) AS earliest
+  JOIN delivery d ON d.tenant_id = a.tenant_id AND d.id = earliest.id
+  WHERE a.slots > 0 AND d.status::text = 'pending' AND d.due_at <= now()
+  FOR UPDATE OF d SKIP LOCKED
 ),
 out_of_order AS (
-  SELECT tenant_id, id, due_at FROM delivery
-  WHERE lane_id = $2::uuid AND status = 'pending' AND due_at IS NOT NULL AND due_at <= now() AND NOT in_order
-  ORDER BY due_at
-  LIMIT (SELECT slots FROM allowance)
-  FOR UPDATE SKIP LOCKED
+  SELECT d.tenant_id, d.id, d.lane_id, d.due_at, a.slots
+  FROM allowance a
+  CROSS JOIN LATERAL (
+    SELECT * FROM delivery
+    WHERE lane_id = a.lane_id AND status = 'pending' AND due_at IS NOT NULL AND due_at <= now() AND NOT in_order
+    ORDER BY due_at
+    LIMIT a.slots
+    FOR UPDATE SKIP LOCKED
+  ) AS d
+  WHERE a.slots > 0 AND d.tenant_id = a.tenant_id
 ),
 claimed AS (
   UPDATE delivery d SET lease_token = $4::uuid, due_at = now() + $5 * interval '1 millisecond'
   FROM (
-    SELECT tenant_id, id FROM (SELECT * FROM in_order UNION ALL SELECT * FROM out_of_order) AS due
-    ORDER BY due_at
-    LIMIT (SELECT slots FROM allowance)
+    SELECT *, row_number() OVER (PARTITION BY lane_id ORDER BY due_at) AS place
+    FROM (SELECT * FROM in_order UNION ALL SELECT * FROM out_of_order) AS due
   ) AS c
-  WHERE d.tenant_id = c.tenant_id AND d.id = c.id AND d.tenant_id = $1
-    AND d.status = 'pending' AND d.due_at <= now()
+  WHERE c.place <= c.slots AND d.tenant_id = c.tenant_id AND d.id = c.id
+    AND d.status::text = 'pending' AND d.due_at <= now()
   RETURNING d.*
 ),
 used AS (
   UPDATE webhook_health h
   SET rated_until = l.rated_from + c.count / l.rate * interval '1 second',
       resting_until = CASE WHEN l.resting_until IS NOT NULL THEN now() + $5 * interval '1 millisecond' END
-  FROM limited l, (SELECT count(*) AS count FROM claimed) AS c
-  WHERE h.tenant_id = $1 AND h.webhook_id = $2::uuid AND c.count > 0
+  FROM limited l
+  JOIN (SELECT lane_id, count(*) AS count FROM claimed GROUP BY lane_id) AS c ON c.lane_id = l.webhook_id
+  WHERE h.tenant_id = l.tenant_id AND h.webhook_id = l.webhook_id
 ),
 pause AS (
-  SELECT CASE WHEN w.status = 'enabled' AND EXISTS (
-           SELECT 1 FROM delivery
-           WHERE lane_id = $2::uuid AND status = 'pending' AND due_at IS NOT NULL AND due_at <= now()
-         ) THEN extract(epoch FROM CASE
-           WHEN l.resting_until > now() THEN l.resting_until
-           WHEN l.resting_until IS NULL AND (SELECT count(*) FROM claimed) = a.slots
-             THEN l.rated_from + (a.slots + 1) / l.rate * interval '1 second'
-         END - now()) * 1000 END AS milliseconds
-  FROM allowance a LEFT JOIN webhook_lane w ON true LEFT JOIN limited l ON true
+  SELECT a.lane_id, extract(epoch FROM CASE
+           WHEN a.resting_until > now() THEN a.resting_until
+           WHEN a.resting_until IS NULL AND (SELECT count(*) FROM claimed c WHERE c.lane_id = a.lane_id) = a.slots
+             THEN a.rated_from + (a.slots + 1) / a.rate * interval '1 second'
+         END - now()) * 1000 AS milliseconds
+  FROM allowance a
+  WHERE (a.resting_until IS NOT NULL OR a.rate IS NOT NULL) AND EXISTS (
+    SELECT 1 FROM delivery d
+    WHERE d.lane_id = a.lane_id AND d.status = 'pending' AND d.due_at IS NOT NULL AND d.due_at <= now()
+  )
 )
-SELECT p.milliseconds::float8 AS "pauseMs",
+SELECT coalesce(c.lane_id, p.lane_id) AS "laneId", p.milliseconds::float8 AS "pauseMs",
        c.tenant_id AS "tenantId", c.id, c.kind::text AS kind, c.lease_token AS "leaseToken",
        c.event_type AS "eventType", c.occurred_at AS "occurredAt", c.data, c.attempt_count AS "attemptCount",
        c.schedule_start AS "scheduleStart",
@@ -161,8 +178,8 @@ SELECT p.milliseconds::float8 AS "pauseMs",
            'previousSecrets', '[]'::jsonb)
        END AS target,
        CASE WHEN h.kind = 'queue' THEN h.queue END AS queue
-FROM pause p
-LEFT JOIN claimed c ON true
+FROM claimed c
+FULL JOIN pause p ON p.lane_id = c.lane_id
 LEFT JOIN conversation_thread t ON t.tenant_id = c.tenant_id AND t.id = c.thread_id
 LEFT JOIN conversation_message m ON m.tenant_id = c.tenant_id AND m.id = c.message_id
 LEFT JOIN webhook w ON w.tenant_id = c.tenant_id AND w.id = c.webhook_id
@@ -181,23 +198,32 @@ export interface Claim {
   readonly pauseMs: number | null;
 }
 
-/** Claims up to `limit` due deliveries of a lane under a fresh token. */
-export async function claimDeliveries(
-  database: Database,
-  lane: Lane,
-  limit: number,
-  leaseToken: string,
-): Promise<Claim> {
-  const rows = await runStatement<ClaimedDelivery & { pauseMs: number | null }>(
+/** A lane that is looked at, and how many of its deliveries there is room for. */
+export interface Look {
+  readonly lane: Lane;
+  readonly limit: number;
+}
+
+/**
+ * Claims due deliveries of different lanes, under a fresh token.
+ * @returns a claim for each lane, in their order
+ */
+export async function claimDeliveries(database: Database, looks: readonly Look[]): Promise<Claim[]> {
+  const rows = await runStatement<ClaimedDelivery & { laneId: string; pauseMs: number | null }>(
     database,
     CLAIM,
-    lane.tenantId,
-    lane.laneId,
-    limit,
-    leaseToken,
+    looks.map(({ lane }) => lane.tenantId),
+    looks.map(({ lane }) => lane.laneId),
+    looks.map(({ limit }) => limit),
+    randomUUID(),
     LEASE_MS,
   );
-  return { deliveries: rows.filter(({ id }) => id !== null), pauseMs: rows[0]?.pauseMs ?? null };
+  const ofLane = new Map<string, typeof rows>();
+  for (const row of rows) ofLane.set(row.laneId, [...(ofLane.get(row.laneId) ?? []), row]);
+  return looks.map(({ lane }) => {
+    const claimed = ofLane.get(lane.laneId) ?? [];
+    return { deliveries: claimed.filter(({ id }) => id !== null), pauseMs: claimed[0]?.pauseMs ?? null };
+  });
 }
 
 const CONTENT = 'SELECT content FROM conversation_message WHERE tenant_id = $1 AND id = $2::uuid';
@@ -210,49 +236,4 @@ export async function contentOf(
 ): Promise<object | null> {
   const [row] = await runStatement<{ content: object }>(database, CONTENT, tenantId, messageId);
   return row?.content ?? null;
-}
-
-/** What somebody else has locked at this moment is being settled. */
-const EXTEND = `
-WITH held AS (
-  SELECT d.tenant_id, d.id FROM delivery d
-  JOIN unnest($1::text[], $2::uuid[], $3::uuid[]) AS i (tenant_id, id, token)
-    ON i.tenant_id = d.tenant_id AND i.id = d.id AND i.token = d.lease_token
-  WHERE d.status = 'pending'
-  ORDER BY d.tenant_id, d.id
-  FOR UPDATE OF d SKIP LOCKED
-)
-UPDATE delivery d SET due_at = now() + $4 * interval '1 millisecond'
-FROM held h
-WHERE d.tenant_id = h.tenant_id AND d.id = h.id`;
-
-/** The heartbeat of claims whose sending takes longer than a lease. */
-export async function extendLeases(
-  database: Database,
-  claimed: readonly Pick<ClaimedDelivery, 'tenantId' | 'id' | 'leaseToken'>[],
-): Promise<void> {
-  await runStatement(
-    database,
-    EXTEND,
-    claimed.map(({ tenantId }) => tenantId),
-    claimed.map(({ id }) => id),
-    claimed.map(({ leaseToken }) => leaseToken),
-    LEASE_MS,
-  );
-}
-
-const RELEASE = `
-UPDATE delivery SET lease_token = NULL, due_at = now() + $4 * interval '1 millisecond'
-WHERE tenant_id = $1 AND id = $2::uuid AND lease_token = $3::uuid AND status = 'pending'`;
-
-/**
- * Gives a claimed delivery back without an attempt.
- * @param delayMs until it may be claimed again; null parks it until its workflow gets a handler
- */
-export async function releaseDelivery(
-  database: Database,
-  { tenantId, id, leaseToken }: Pick<ClaimedDelivery, 'tenantId' | 'id' | 'leaseToken'>,
-  delayMs: number | null,
-): Promise<void> {
-  await runStatement(database, RELEASE, tenantId, id, leaseToken, delayMs);
 }
