@@ -5,17 +5,15 @@ import { inTime } from './in-time.js';
 import type { QueueBackend } from './queue-backend.js';
 
 /**
- * "This lane has something to do", passed on by BullMQ to one worker of any process. It carries no work: the
- * worker claims that from the database, so a doorbell that is lost, repeated or late does no harm.
+ * "These lanes have something to do", passed on by BullMQ to one worker of any process. It carries no work: the
+ * worker claims that from the database, so a bell that is lost, repeated or late does no harm.
  */
 export interface Doorbell {
   /**
-   * Rings once for each of the lanes that are not rung for already.
+   * Rings for lanes, with a few bells for however many.
    * @throws when the queue does not take the bells in time; the sweeper rings them again
    */
   ring(lanes: readonly Lane[]): Promise<void>;
-  /** Rings for lanes whose bells may have been lost: by a bell that a killed worker had just heard, for one. */
-  ringAgain(lanes: readonly Lane[]): Promise<void>;
   /** Rings without anybody waiting for it. What fails is left to the sweeper. */
   ringSoon(lanes: readonly Lane[]): void;
   /**
@@ -31,22 +29,21 @@ export interface DoorbellAnswerer {
 }
 
 const QUEUE = 'parley-lanes';
-/** Hearing a bell takes no time: it only says which lane is to have a turn. */
-const BELLS_AT_ONCE = 20;
-/** A bell that a killed worker had just heard is in the way of others for its lane until it is found stalled. */
+/** Lanes that are rung for together share so many bells, which are for as many workers, or more if they are many. */
+const BELLS_A_RING = 10;
+const LANES_A_BELL = 100;
+/** Hearing a bell takes no time. One worker is not to hear all of a ring, so it takes a few at once. */
+const BELLS_AT_ONCE = 4;
+/** A bell that a killed worker had just heard rings again when it is found stalled. */
 const LOCK_MS = 5_000;
 const STALL_CHECK_MS = 5_000;
-/** Repeated bells of a lane within this time are one. */
-const REPEATED_BELL_MS = 3_000;
 /** How soon the worker asks again after the connection was refused, as when Postgres restarts. */
 const RETRY_DELAY_MS = 1_000;
 const LOWEST_PRIORITY = 1_000;
 
-const laneSchema = z.object({
-  tenantId: z.string(),
-  laneId: z.uuid(),
-  workflowId: z.string().nullish(),
-});
+const lanesSchema = z.array(
+  z.object({ tenantId: z.string(), laneId: z.uuid(), workflowId: z.string().nullish() }),
+);
 
 export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
   const queue = backend.queue(QUEUE, {
@@ -55,18 +52,8 @@ export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
   const soon = new Map<string, Lane>();
   let isRingingSoon = false;
 
-  const ring = (lanes: readonly Lane[]) => ringAs(lanes, ({ laneId }) => laneId);
-
-  async function ringAs(lanes: readonly Lane[], bellOf: (lane: Lane) => string): Promise<void> {
-    if (lanes.length === 0) return;
-    const bells = inTurn(lanes).map(({ lane, priority }) => ({
-      name: 'lane',
-      data: lane,
-      opts: { priority, deduplication: { id: bellOf(lane), keepLastIfActive: true } },
-    }));
-    // Sorted, because the queue locks a row per deduplication id and other rings lock the same ones.
-    bells.sort((a, b) => (a.data.laneId < b.data.laneId ? -1 : 1));
-    await inTime(queue.addBulk(bells));
+  async function ring(lanes: readonly Lane[]): Promise<void> {
+    if (lanes.length > 0) await inTime(queue.addBulk(bellsFor(lanes)));
   }
 
   const leaveToSweeper = (error: unknown) => log.debug({ err: error }, 'bells are left to the sweeper');
@@ -83,10 +70,6 @@ export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
 
   return {
     ring,
-    ringAgain(lanes) {
-      const now = Math.floor(Date.now() / REPEATED_BELL_MS);
-      return ringAs(lanes, ({ laneId }) => `${laneId}@again-${now}`);
-    },
     ringSoon(lanes) {
       for (const lane of lanes) soon.set(lane.laneId, lane);
       if (!isRingingSoon) void ringTheseSoon();
@@ -94,22 +77,32 @@ export function openDoorbell(backend: QueueBackend, log: Log): Doorbell {
     async ringAt(lane, at) {
       const id = `${lane.laneId}@${Math.ceil(at.getTime() / 1_000)}`;
       const delay = Math.max(0, at.getTime() - Date.now());
-      await inTime(queue.add('lane', lane, { delay, deduplication: { id } })).catch(leaveToSweeper);
+      await inTime(queue.add('lanes', [lane], { delay, deduplication: { id } })).catch(leaveToSweeper);
     },
     close: () => queue.close(),
   };
 }
 
 /**
- * The first bell of every tenant comes before the second of any, so a tenant with thousands of lanes does not
+ * The first lane of every tenant comes before the second of any, so a tenant with thousands of lanes does not
  * queue in front of the others.
  */
-function inTurn(lanes: readonly Lane[]): { lane: Lane; priority: number }[] {
+function bellsFor(lanes: readonly Lane[]) {
   const rungOfTenant = new Map<string, number>();
-  return lanes.map((lane) => {
-    const before = rungOfTenant.get(lane.tenantId) ?? 0;
-    rungOfTenant.set(lane.tenantId, before + 1);
-    return { lane, priority: Math.min(before, LOWEST_PRIORITY) };
+  const inTurn = lanes.map((lane) => {
+    const place = rungOfTenant.get(lane.tenantId) ?? 0;
+    rungOfTenant.set(lane.tenantId, place + 1);
+    return { lane, place };
+  });
+  inTurn.sort((a, b) => a.place - b.place);
+  const size = Math.min(LANES_A_BELL, Math.ceil(lanes.length / BELLS_A_RING));
+  return Array.from({ length: Math.ceil(lanes.length / size) }, (_, index) => {
+    const group = inTurn.slice(index * size, (index + 1) * size);
+    return {
+      name: 'lanes',
+      data: group.map(({ lane }) => lane),
+      opts: { priority: Math.min(group[0]?.place ?? 0, LOWEST_PRIORITY) },
+    };
   });
 }
 
@@ -120,8 +113,8 @@ export async function answerDoorbell(
   hear: (lane: Lane) => void,
 ): Promise<DoorbellAnswerer> {
   const worker = await backend.worker(QUEUE, {
-    process: async (data) => hear(laneSchema.parse(data)),
-    onFailed: (lane, error) => log.error({ err: error, lane }, 'a doorbell was not heard'),
+    process: async (data) => lanesSchema.parse(data).forEach(hear),
+    onFailed: (lanes, error) => log.error({ err: error, lanes }, 'a doorbell was not heard'),
     runRetryDelay: RETRY_DELAY_MS,
     concurrency: BELLS_AT_ONCE,
     lockDuration: LOCK_MS,

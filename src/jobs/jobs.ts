@@ -111,7 +111,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     log,
     work: async () => {
       const { eventCount, lanes } = await dispatchEvents(database);
-      await doorbell.ring(lanes);
+      await doorbell.ring(lanes.filter((lane) => stopping || !turns.ring(lane)));
       return eventCount > 0;
     },
   });
@@ -125,7 +125,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
       await releaseParkedSignals(database);
       await wakeExpiredSignals(database);
       const silent = await findSilentLanes(database);
-      await doorbell.ringAgain(silent.filter((lane) => !turns.has(lane)));
+      await doorbell.ring(silent.filter((lane) => !turns.has(lane)));
       return abandonDeliveries(database, hints);
     },
   });

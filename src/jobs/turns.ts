@@ -37,13 +37,18 @@ export class Turns {
 
   /** Works on a lane as soon as it is its turn. One that is under way hears of it. */
   take(lane: Lane): void {
-    const underWay = this.#underWay.get(lane.laneId);
-    underWay?.turn.ring();
-    if (underWay || this.#isStopped || this.#waitingIn.has(lane.laneId)) return;
+    if (this.ring(lane) || this.#isStopped || this.#waitingIn.has(lane.laneId)) return;
     const shares = this.#sharesOf(lane);
     const full = shares.find((share) => share.underWay >= share.limit);
     if (full) this.#remember(lane, full);
     else this.#start(lane, shares);
+  }
+
+  /** Has a lane that is under way here hear of it. Answers false for any other. */
+  ring({ laneId }: Lane): boolean {
+    const underWay = this.#underWay.get(laneId);
+    underWay?.turn.ring();
+    return underWay !== undefined;
   }
 
   /** Whether a lane is under way or waits here, so that nobody needs to ring for it. */
