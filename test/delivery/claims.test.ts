@@ -1,0 +1,113 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { claimDeliveries } from '../../src/services/deliveries/claim.js';
+import { dispatchEvents, type Lane } from '../../src/services/deliveries/dispatch.js';
+import { type Client, startApp, startAppForTest, type TestApp } from '../support/app.js';
+import { startReceiver } from '../support/receiver.js';
+import { receive, registerHandler } from '../support/signals.js';
+import { registerWebhook, sendMessages } from '../support/webhooks.js';
+
+const URL_OF_NOBODY = 'http://127.0.0.1:9/';
+
+describe('claims for many lanes at once', () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await startApp({ role: 'api' });
+  });
+  afterAll(() => app.close());
+
+  /** The lanes that have something to send, as a dispatcher would ring for them. */
+  async function dispatch(): Promise<Lane[]> {
+    const lanes: Lane[] = [];
+    for (;;) {
+      const step = await dispatchEvents(app.services.database);
+      lanes.push(...step.lanes);
+      if (step.eventCount === 0) return lanes;
+    }
+  }
+
+  async function claim(lanes: readonly Lane[], limit = 20) {
+    return claimDeliveries(
+      app.services.database,
+      lanes.map((lane) => ({ lane, limit })),
+    );
+  }
+
+  async function signalsOf(client: Client, threads: number): Promise<string[]> {
+    await registerHandler(client, { kind: 'HTTP', url: URL_OF_NOBODY });
+    for (const text of ['first', 'second']) {
+      for (let thread = 0; thread < threads; thread++) await receive(client, text, `participant_${thread}`);
+    }
+    return Array.from({ length: threads }, () => 'first');
+  }
+
+  const textsOf = (claims: Awaited<ReturnType<typeof claim>>) =>
+    claims.flatMap(({ deliveries }) =>
+      deliveries.map(({ message }) => (message?.content as { body: string } | undefined)?.body),
+    );
+
+  it('take the first of each thread, and nothing more while that is under way', async () => {
+    const expected = [
+      ...(await signalsOf(await app.tenant(), 3)),
+      ...(await signalsOf(await app.tenant(), 2)),
+    ];
+    const lanes = await dispatch();
+    expect(lanes).toHaveLength(5);
+    const claims = await claim(lanes);
+    expect(claims.map(({ deliveries }) => deliveries[0]?.threadId)).toEqual(
+      lanes.map(({ laneId }) => laneId),
+    );
+    expect(textsOf(claims)).toEqual(expected);
+    expect(textsOf(await claim(lanes))).toEqual([]);
+  });
+
+  it('take of each webhook as many as there is room for, and no other tenant’s', async () => {
+    const [one, other] = [await app.tenant(), await app.tenant()];
+    for (const client of [one, other]) {
+      await registerWebhook(client, URL_OF_NOBODY);
+      await sendMessages(client, 5);
+    }
+    const lanes = await dispatch();
+    const stolen = lanes.map((lane, index) => ({ ...lane, laneId: lanes.at(index - 1)?.laneId ?? '' }));
+    expect(textsOf(await claim(stolen))).toEqual([]);
+    const claims = await claim(lanes, 3);
+    expect(claims.map(({ deliveries }) => deliveries.map(({ tenantId }) => tenantId))).toEqual(
+      lanes.map(({ tenantId }) => [tenantId, tenantId, tenantId]),
+    );
+    expect((await claim(lanes, 3)).map(({ deliveries }) => deliveries.length)).toEqual([2, 2]);
+  });
+
+  it('never share a delivery, however many claim', async () => {
+    const client = await app.tenant();
+    await registerWebhook(client, URL_OF_NOBODY);
+    await sendMessages(client, 40);
+    await signalsOf(client, 20);
+    const lanes = await dispatch();
+    const claims = await Promise.all(
+      Array.from({ length: 8 }, (_, n) => claim(n % 2 ? lanes : [...lanes].reverse())),
+    );
+    const ids = claims.flat().flatMap(({ deliveries }) => deliveries.map(({ id }) => id));
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids.length).toBeGreaterThanOrEqual(40);
+  });
+});
+
+it('a webhook whose limits somebody holds up holds up no other tenant', async () => {
+  const app = await startAppForTest();
+  const [held, other] = [await app.tenant(), await app.tenant()];
+  const receiver = await startReceiver();
+  for (const client of [held, other]) await registerWebhook(client, receiver.url, { ratePerSecond: 100 });
+  const holder = new pg.Client(app.databaseUrl);
+  await holder.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT FROM webhook_health WHERE tenant_id = $1 FOR UPDATE', [held.tenantId]);
+
+  await sendMessages(held, 3);
+  await sendMessages(other, 3);
+  await receiver.waitFor(3);
+  expect(receiver.received.map(({ body }) => body.tenantId)).toEqual(Array(3).fill(other.tenantId));
+
+  await holder.query('ROLLBACK');
+  await holder.end();
+  await receiver.waitFor(6);
+});
