@@ -43,7 +43,7 @@ export interface Overrides {
   readonly targets?: TargetGuard;
 }
 
-const CONNECTIONS = { shared: 6, patient: 16 };
+const CONNECTIONS = { shared: 4, patient: 16 };
 /** Short: a batch that meets a locked tenant goes on without it. */
 const SHARED_LOCK_TIMEOUT_MS = 300;
 const PATIENT_LOCK_TIMEOUT_MS = 15_000;

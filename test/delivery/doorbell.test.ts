@@ -30,7 +30,7 @@ describe.each(hasRedis ? (['Postgres', 'Redis'] as const) : (['Postgres'] as con
       onTestFinished(() => doorbell.close());
       const flood = lanesOf('flood', 2_000);
       const others = ['a', 'b', 'c'].flatMap((tenantId) => lanesOf(tenantId, 1));
-      await doorbell.ring([...flood, ...others]);
+      await doorbell.ring([...flood.slice(950), ...others, ...flood.slice(0, 950)]);
 
       const heard: Lane[] = [];
       const answerer = await answerDoorbell(backend, log, (lane) => heard.push(lane));
@@ -46,9 +46,10 @@ describe.each(hasRedis ? (['Postgres', 'Redis'] as const) : (['Postgres'] as con
       const backend = await openBackend(name === 'Redis' ? (await startRedis()).url : null);
       const doorbell = openDoorbell(backend, log);
       onTestFinished(() => doorbell.close());
-      const heard = [0, 0];
-      for (const worker of [0, 1]) {
-        const answerer = await answerDoorbell(backend, log, () => heard[worker]++);
+      const one: Lane[] = [];
+      const other: Lane[] = [];
+      for (const heard of [one, other]) {
+        const answerer = await answerDoorbell(backend, log, (lane) => heard.push(lane));
         onTestFinished(() => answerer.close());
       }
       for (let ring = 1; ring <= 10; ring++) {
