@@ -10,7 +10,7 @@ export interface Lane {
 
 const TENANTS_A_STEP = 100;
 /** Few enough for the deliveries of one step to begin while the next one is dispatched. */
-const EVENTS_OF_A_TENANT_A_STEP = 200;
+const EVENTS_OF_A_TENANT_A_STEP = 100;
 
 /**
  * Turns new events into signals and webhook deliveries. One statement: what it writes and how far it has come
