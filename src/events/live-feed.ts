@@ -112,10 +112,14 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
               if (isShown(event)) return { done: false, value: event };
               continue;
             }
+            part = [];
             given = 0;
             if (position < partEnd) position = partEnd;
             if (!isOpen) {
-              open(tenantId, inbox, await lastSequence(database, tenantId));
+              const last = await lastSequence(database, tenantId);
+              // It may have been returned meanwhile; nobody would wake it once it waits.
+              if (isOver || isClosed) break;
+              open(tenantId, inbox, last);
               isOpen = true;
             }
             if (position < inbox.openedAt) {
