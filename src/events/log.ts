@@ -2,6 +2,7 @@ import { type Database, runStatement } from '../database/client.js';
 import type { Message, MessageLog, Thread, WorkflowConversation } from '../generated/prisma/client.js';
 import type { EventType } from './append.js';
 import { cursorExpired } from './cursor.js';
+import { withObjects } from './objects.js';
 
 /** An entry of a tenant's log, with the objects it is about as they are now (null when they are gone). */
 export interface LogEvent {
@@ -169,73 +170,3 @@ export async function logBounds(database: Database, tenantId: string): Promise<L
 
 /** An entry of the log as it is kept. */
 export type BareEvent = Omit<LogEvent, 'message' | 'thread' | 'workflowConversation'>;
-
-/** What the contents of the messages of one read may come to. */
-const MAX_BYTES_A_READ = 8 * 1024 * 1024;
-
-/**
- * Loads what the events are about, all objects of a kind together. Contents come last, because they may be large:
- * those that there is no room for are left to the next read, with their events.
- */
-async function withObjects(database: Database, events: readonly BareEvent[]): Promise<LogEvent[]> {
-  const messages = idsByTenant(events, ({ messageId }) => messageId);
-  const threads = idsByTenant(events, ({ type, threadId }) => (type.startsWith('thread.') ? threadId : null));
-  const conversations = idsByTenant(events, ({ workflowConversationId }) => workflowConversationId);
-  const [heads, threadRows, conversationRows] = await Promise.all([
-    messages.length === 0
-      ? []
-      : database.message.findMany({
-          where: { OR: messages },
-          omit: { content: true },
-          include: { logs: { orderBy: { id: 'asc' } } },
-        }),
-    threads.length === 0 ? [] : database.thread.findMany({ where: { OR: threads } }),
-    conversations.length === 0
-      ? []
-      : database.workflowConversation.findMany({ where: { OR: conversations } }),
-  ]);
-  const headById = new Map(heads.map((row) => [row.id, row]));
-  const fitting = eventsThatFit(events, ({ messageId }) => headById.get(messageId ?? '')?.contentBytes ?? 0);
-  const wanted = idsByTenant(fitting, ({ messageId }) => (headById.has(messageId ?? '') ? messageId : null));
-  const contents =
-    wanted.length === 0
-      ? []
-      : await database.message.findMany({ where: { OR: wanted }, select: { id: true, content: true } });
-  const messageById = new Map(
-    contents.flatMap(({ id, content }) => {
-      const head = headById.get(id);
-      return head ? [[id, { ...head, content }] as const] : [];
-    }),
-  );
-  const threadById = new Map(threadRows.map((row) => [row.id, row]));
-  const conversationById = new Map(conversationRows.map((row) => [row.id, row]));
-  return fitting.map((event) => ({
-    ...event,
-    message: messageById.get(event.messageId ?? '') ?? null,
-    thread: event.type.startsWith('thread.') ? (threadById.get(event.threadId ?? '') ?? null) : null,
-    workflowConversation: conversationById.get(event.workflowConversationId ?? 0) ?? null,
-  }));
-}
-
-/** The events from the first one of each tenant on that there is room for; each tenant has an equal share of it. */
-function eventsThatFit(events: readonly BareEvent[], bytesOf: (event: BareEvent) => number): BareEvent[] {
-  const share = MAX_BYTES_A_READ / new Set(events.map(({ tenantId }) => tenantId)).size;
-  const used = new Map<string, number>();
-  return events.filter((event) => {
-    const before = used.get(event.tenantId);
-    const bytes = (before ?? 0) + bytesOf(event);
-    used.set(event.tenantId, bytes);
-    return before === undefined || bytes <= share;
-  });
-}
-
-function idsByTenant<Id>(events: readonly BareEvent[], idOf: (event: BareEvent) => Id | null) {
-  const groups = new Map<string, Set<Id>>();
-  for (const event of events) {
-    const id = idOf(event);
-    if (id === null) continue;
-    const group = groups.get(event.tenantId) ?? new Set();
-    groups.set(event.tenantId, group.add(id));
-  }
-  return [...groups].map(([tenantId, ids]) => ({ tenantId, id: { in: [...ids] } }));
-}
