@@ -221,6 +221,26 @@ describe('following', () => {
     ]);
   });
 
+  it('brings messages with their logs and contents, more of them than one read has room for, small ones between', async () => {
+    const client = await app.tenant();
+    const sizes = [...Array.from({ length: 10 }, () => [1_500_000, 10]).flat(), 10];
+    for (const [index, size] of sizes.entries()) {
+      const message = { workflowId: 'w', participantId: 'p', channel: 'chat', channelKey: 'k' };
+      const content = { body: `${index} `.padEnd(size, 'x') };
+      expect((await client.rest('POST', '/inbound', { ...message, content })).status).toBe(200);
+    }
+    const live = await follow(
+      client,
+      'subscription { messageAdded(after: "start") { message { position content logs { event } } } }',
+    );
+    const messages = (await live.waitFor(sizes.length)).map(({ data }) => data.messageAdded.message);
+    expect(messages.map(({ position }) => position)).toEqual(sizes.map((_, index) => index + 1));
+    for (const [index, { content, logs }] of messages.entries()) {
+      expect([content.body.length, Number.parseInt(content.body, 10)]).toEqual([sizes[index], index]);
+      expect(logs).toEqual([{ event: 'CREATED' }]);
+    }
+  });
+
   it('messages that were updated skips those that are gone, and tells each move once', async () => {
     const { client, kept } = await history();
     const second = await send(client);
