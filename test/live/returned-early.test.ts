@@ -6,7 +6,9 @@ it('a subscription that is returned at any moment of its beginning comes to its 
   const { liveFeed } = services;
   for (let turns = 0; turns < 40; turns++) {
     for (const after of [null, 0n]) {
-      const events = liveFeed.subscribe('default', after, { threadId: '00000000-0000-0000-0000-000000000000' });
+      const events = liveFeed.subscribe('default', after, {
+        threadId: '00000000-0000-0000-0000-000000000000',
+      });
       const next = events.next();
       for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
       await events.return?.();
