@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { claimDeliveries } from '../../src/services/deliveries/claim.js';
@@ -112,4 +113,17 @@ it('webhooks whose limits somebody holds up hold up no other tenant', async () =
   await holder.query('ROLLBACK');
   await holder.end();
   await receiver.waitFor(6);
+});
+
+it('a webhook that has not answered yet is sent what comes meanwhile', async () => {
+  const app = await startAppForTest({ deliveryDeadlineMs: 60_000 });
+  const client = await app.tenant();
+  const unanswered: ServerResponse[] = [];
+  const receiver = await startReceiver((_, response) => void unanswered.push(response));
+  await registerWebhook(client, receiver.url);
+  for (const count of [1, 2, 3]) {
+    await sendMessages(client);
+    await receiver.waitFor(count);
+  }
+  for (const response of unanswered) response.end();
 });
