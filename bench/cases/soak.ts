@@ -57,7 +57,10 @@ export async function soak(stage: Stage, { minutes }: Options): Promise<Result> 
     );
     minuteFigures.push(Object.fromEntries(figures));
     heaps.push(await heapOf(parley));
-    console.log(`Minute ${minute}: heap ${((heaps.at(-1) ?? 0) / 2 ** 20).toFixed(1)} MB`);
+    const rates = figures.map(([name, { perSecond }]) => `${perSecond.toFixed(0)} ${name}`).join(', ');
+    console.log(
+      `Minute ${minute}: heap ${((heaps.at(-1) ?? 0) / 2 ** 20).toFixed(1)} MB, per second ${rates}`,
+    );
   }
   console.log();
   const pending = await untilDelivered(stage, database);

@@ -71,8 +71,11 @@ export function openHints(connectionString: string, log: Log): Hints {
   const running = run();
   return {
     ring() {
-      setImmediate(wake);
-      void notify();
+      // Whoever waits for the commit hears of it first.
+      setImmediate(() => {
+        wake();
+        void notify();
+      });
     },
     onHint(listener) {
       listeners.add(listener);

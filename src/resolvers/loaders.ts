@@ -19,6 +19,25 @@ import { firstMessagesOfThreads, lastMessages, messagesByIds } from '../services
 import { firstThreadsOfWorkflows } from '../services/threads.js';
 import { unreadCounts } from '../services/unread.js';
 
+interface Loader<Key, Value> {
+  load(key: Key): Promise<Value>;
+  clearAll(): void;
+}
+
+/** A loader that is made when it is first asked: an operation needs few of them. */
+function lazy<Key, Value>(make: () => Loader<Key, Value>): Loader<Key, Value> {
+  let loader: Loader<Key, Value> | undefined;
+  return {
+    load(key) {
+      loader ??= make();
+      return loader.load(key);
+    },
+    clearAll() {
+      loader = undefined;
+    },
+  };
+}
+
 /** Collects the lookups of one operation, so that a list of any length costs one statement per field. */
 export function createLoaders(context: Context, actor: Actor) {
   const budget = createAnswerBudget();
@@ -26,13 +45,18 @@ export function createLoaders(context: Context, actor: Actor) {
   /** One lookup for all keys that are asked for at the same time. */
   const byKey = <Key, Value>(
     find: (context: Context, actor: Actor, keys: readonly Key[]) => Promise<(Value | Error)[]>,
-  ) => new DataLoader<Key, Value>((keys) => find(context, actor, keys));
+  ) => lazy(() => new DataLoader<Key, Value>((keys) => find(context, actor, keys)));
 
   /** The same for rows, whose ids tell whether they are the same. */
   const byRow = <Row extends { readonly id: string }, Value>(
     find: (context: Context, actor: Actor, rows: readonly Row[]) => Promise<(Value | Error)[]>,
   ) =>
-    new DataLoader<Row, Value, string>((rows) => find(context, actor, rows), { cacheKeyFn: ({ id }) => id });
+    lazy(
+      () =>
+        new DataLoader<Row, Value, string>((rows) => find(context, actor, rows), {
+          cacheKeyFn: ({ id }) => id,
+        }),
+    );
 
   /** Pages of lists that hang on parents: one lookup for those with the same arguments, as those of one field are. */
   const byParent = <Parent, Args extends PageRequest, Row>(
@@ -43,7 +67,7 @@ export function createLoaders(context: Context, actor: Actor) {
       args: Args,
     ) => Promise<Connection<Row>[]>,
   ) => {
-    const loaders = new Map<string, DataLoader<Parent, Connection<Row>>>();
+    const loaders = new Map<string, Loader<Parent, Connection<Row>>>();
     return {
       load(parent: Parent, args: Args): Promise<Connection<Row>> {
         const key = JSON.stringify(args);
