@@ -28,7 +28,7 @@ async function main(): Promise<void> {
       `There is no case ${unknown.join(', ')}; there are ${Object.keys(all).join(', ')}.\n${USAGE}`,
     );
   }
-  await onStage(async (stage) => {
+  await onStage(options, async (stage) => {
     console.log(`${await describeMachine(stage)}\n`);
     for (const name of names) {
       const play = all[name];

@@ -8,9 +8,11 @@ export interface Options {
   readonly seconds: number;
   /** How long the soak takes. */
   readonly minutes: number;
+  /** Where CPU profiles of Parley's processes are written. */
+  readonly profiles?: string | undefined;
 }
 
-export const USAGE = `npm run bench -- [case …] [--rounds 3] [--seconds 4] [--minutes 10]`;
+export const USAGE = `npm run bench -- [case …] [--rounds 3] [--seconds 4] [--minutes 10] [--profiles DIRECTORY]`;
 
 /** @throws when the arguments make no sense */
 export function parseOptions(args: readonly string[]): Options {
@@ -21,6 +23,7 @@ export function parseOptions(args: readonly string[]): Options {
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '4' },
       minutes: { type: 'string', default: '10' },
+      profiles: { type: 'string' },
     },
   });
   return {
@@ -28,6 +31,7 @@ export function parseOptions(args: readonly string[]): Options {
     rounds: positive('rounds', values.rounds),
     seconds: positive('seconds', values.seconds),
     minutes: positive('minutes', values.minutes),
+    profiles: values.profiles,
   };
 }
 

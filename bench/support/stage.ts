@@ -10,6 +10,7 @@ import { startEmbeddedPostgres } from '../../src/database/embedded-postgres.js';
 import { migrate } from '../../src/database/migrate.js';
 import { createLog } from '../../src/log.js';
 import { type Child, startChild } from './child.js';
+import type { Options } from './options.js';
 import { startRedis } from './redis.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
@@ -58,7 +59,10 @@ class Releases {
 }
 
 /** Opens a stage for as long as it is used, or until the run is interrupted. */
-export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> {
+export async function onStage<T>(
+  { profiles }: Pick<Options, 'profiles'>,
+  use: (stage: Stage) => Promise<T>,
+): Promise<T> {
   const releases = new Releases();
   const interrupted = Promise.race(
     ['SIGINT', 'SIGTERM'].map(async (signal) => {
@@ -72,7 +76,8 @@ export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> 
     await chmod(directory, 0o755); // root's Postgres runs under another account, which must get in
     const postgres = await startEmbeddedPostgres({ dataDir: directory, log: createLog('warn') });
     releases.add(() => postgres.stop());
-    return use(stageOf(directory, postgres.connectionString, releases));
+    const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
+    return use(stageOf(directory, postgres.connectionString, profiling, releases));
   };
   try {
     return await Promise.race([play(), interrupted]);
@@ -81,7 +86,12 @@ export async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> 
   }
 }
 
-function stageOf(directory: string, serverUrl: string, releases: Releases): Stage {
+function stageOf(
+  directory: string,
+  serverUrl: string,
+  profiling: readonly string[],
+  releases: Releases,
+): Stage {
   const secretsKey = randomBytes(32).toString('base64');
   const start = async (
     args: readonly string[],
@@ -109,7 +119,7 @@ function stageOf(directory: string, serverUrl: string, releases: Releases): Stag
     async parley(databaseUrl, environment = {}, nodeArgs = []) {
       const apiKey = `parley_${randomBytes(32).toString('base64url')}`;
       const child = await start(
-        [...NODE_ARGS, ...nodeArgs, PROGRAM],
+        [...NODE_ARGS, ...profiling, ...nodeArgs, PROGRAM],
         {
           DATABASE_URL: databaseUrl,
           DATA_DIR: directory,
@@ -141,7 +151,7 @@ function stageOf(directory: string, serverUrl: string, releases: Releases): Stag
       const ofScene = new Releases();
       releases.add(() => ofScene.run());
       try {
-        return await play(stageOf(directory, serverUrl, ofScene));
+        return await play(stageOf(directory, serverUrl, profiling, ofScene));
       } finally {
         await ofScene.run();
       }

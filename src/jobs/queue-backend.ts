@@ -66,15 +66,7 @@ export async function openQueueBackend(options: QueueBackendOptions): Promise<Qu
 
 async function openOnPostgres({ connectionString, log }: QueueBackendOptions): Promise<QueueBackend> {
   const bound = withBackend(createPostgresBackend);
-  // What is in the queues may be lost, as with Redis, so nobody waits for the disk.
-  const url = new URL(connectionString);
-  url.searchParams.append('options', '-c synchronous_commit=off');
-  const connection = (max: number) => ({
-    connectionString: url.href,
-    schema: QUEUE_SCHEMA,
-    migrate: true,
-    max,
-  });
+  const connection = (max: number) => ({ connectionString, schema: QUEUE_SCHEMA, migrate: true, max });
   const root = new bound.Queue(ROOT, { connection: connection(PRODUCER_CONNECTIONS), skipMetasUpdate: true });
   const report = reporter(log);
   root.on('error', report);
