@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, print } from 'graphql';
 import { ParleyError } from '../errors.js';
+import type { Log } from '../log.js';
 import type { GraphQLContext } from '../resolvers/context.js';
 import type { Actor } from '../services/actor.js';
 import type { Authentication } from '../services/authentication.js';
-import type { Context } from '../services/context.js';
 import { createEventAnswers } from './event-answers.js';
 import { hashOf } from './graphql-documents.js';
 import type { Operation, Operations } from './graphql-operations.js';
@@ -36,7 +36,7 @@ export interface Keeper {
  * credentials) before each event is shown.
  */
 export function createSubscribe(
-  services: Context,
+  log: Log,
   authentication: Authentication,
   operations: Operations,
   keeper: Keeper,
@@ -45,7 +45,7 @@ export function createSubscribe(
 
   /** Such as when the database is away. The client is to connect again, and go on behind what it has. */
   function breakOff({ connection: { socket }, contextValue: { requestId } }: Running, error: unknown): void {
-    services.log.warn({ err: error, requestId }, 'a subscription broke');
+    log.warn({ err: error, requestId }, 'a subscription broke');
     socket.close(TRY_AGAIN_LATER, 'Try again later');
   }
 

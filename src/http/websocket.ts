@@ -67,7 +67,7 @@ export function mountWebSocket(
 
   const refuse = ({ socket }: Connection) => socket.close(CloseCode.Forbidden, 'Forbidden');
 
-  const subscribe = createSubscribe(services, authentication, operations, {
+  const subscribe = createSubscribe(log, authentication, operations, {
     settle,
     refuse,
     isDraining: () => isDraining,
