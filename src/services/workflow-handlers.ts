@@ -45,24 +45,34 @@ const kindFault: Check = (input) => {
 
 /** Registering again replaces; the id is a new one, so that an old secret opens nothing. */
 const REPLACE_HANDLER = `
-INSERT INTO workflow_handler AS h (tenant_id, id, workflow_id, kind, url, queue, sealed_secret)
-VALUES ($1, $2::uuid, $3, $4::workflow_handler_kind, $5, $6, $7)
+INSERT INTO workflow_handler AS h (tenant_id, id, workflow_id, kind, url, queue, sealed_secret, after_sequence)
+VALUES ($1, $2::uuid, $3, $4::workflow_handler_kind, $5, $6, $7,
+        CASE WHEN $8 THEN 0 ELSE (SELECT last_sequence FROM tenant_counter WHERE tenant_id = $1) END)
 ON CONFLICT (tenant_id, workflow_id) DO UPDATE
 SET id = excluded.id, kind = excluded.kind, url = excluded.url, queue = excluded.queue,
-    sealed_secret = excluded.sealed_secret, updated_at = now()`;
+    sealed_secret = excluded.sealed_secret, after_sequence = excluded.after_sequence, updated_at = now()`;
+
+/** While it is held no signal is made: those of before are seen, and those after see the handler. */
+const HOLD_DISPATCH = 'SELECT sequence FROM dispatch_checkpoint WHERE tenant_id = $1 FOR UPDATE';
 
 /** Pending signals that would now go to this handler. */
 const PENDING_FOR_HANDLER = `
-tenant_id = $1 AND kind = 'signal' AND status = 'pending' AND lease_token IS NULL
+tenant_id = $1 AND kind = 'signal' AND status = 'pending'
 AND (workflow_id = $2 OR ($2 = '${DEFAULT_WORKFLOW}' AND workflow_id NOT IN (
   SELECT workflow_id FROM workflow_handler WHERE tenant_id = $1)))`;
 
-const CANCEL_PENDING = `UPDATE delivery SET status = 'cancelled' WHERE ${PENDING_FOR_HANDLER}`;
+/** A claimed signal without a handler is just being parked. One that is being sent to the handler of before settles. */
+const CANCEL_PENDING = `
+UPDATE delivery d SET status = 'cancelled', lease_token = NULL
+WHERE ${PENDING_FOR_HANDLER} AND (lease_token IS NULL OR NOT EXISTS (
+  SELECT 1 FROM workflow_handler h WHERE h.tenant_id = $1 AND h.workflow_id IN (d.workflow_id, '${DEFAULT_WORKFLOW}')
+))`;
 
 /** A signal that is being parked at this moment is missed here, and found by the sweeper. */
 const RELEASE_PARKED = `
 WITH released AS (
-  UPDATE delivery SET due_at = now() WHERE due_at IS NULL AND ${PENDING_FOR_HANDLER}
+  UPDATE delivery SET due_at = now()
+  WHERE due_at IS NULL AND lease_token IS NULL AND ${PENDING_FOR_HANDLER}
   RETURNING tenant_id, lane_id, workflow_id
 )
 SELECT tenant_id AS "tenantId", lane_id AS "laneId", workflow_id AS "workflowId" FROM released LIMIT $3`;
@@ -88,8 +98,17 @@ export async function registerWorkflowHandler(
   const signingSecret = kind === 'http' ? (given.secret ?? generateSecret()) : null;
   const sealed = signingSecret && context.secrets.seal(signingSecret, handlerSecretContext(id));
   const { database } = context;
-  if (given.deliverPending === false) await runStatement(database, CANCEL_PENDING, tenantId, workflowId);
-  await runStatement(database, REPLACE_HANDLER, tenantId, id, workflowId, kind, url, queue, sealed);
+  const deliverPending = given.deliverPending ?? true;
+  const handler = [tenantId, id, workflowId, kind, url, queue, sealed, deliverPending];
+  await database.$transaction([
+    ...(deliverPending
+      ? []
+      : [
+          database.$queryRawUnsafe(HOLD_DISPATCH, tenantId),
+          database.$queryRawUnsafe(CANCEL_PENDING, tenantId, workflowId),
+        ]),
+    database.$queryRawUnsafe(REPLACE_HANDLER, ...handler),
+  ]);
   context.ringLanes(
     await runStatement<Lane>(database, RELEASE_PARKED, tenantId, workflowId, LANES_RUNG_AT_ONCE),
   );

@@ -228,6 +228,18 @@ describe('a workflow handler', () => {
     expect(texts(handler.received)).toEqual(['new']);
   });
 
+  it('gets none of them either of those that are looked at in that moment', async () => {
+    const client = await app.tenant();
+    const handler = await startReceiver();
+    const participants = Array.from({ length: 60 }, (_, index) => `participant_${index}`);
+    const waiting = await Promise.all(participants.map((participant) => receive(client, 'old', participant)));
+    await register(client, handler.url, { deliverPending: false });
+    const { messageId } = await receive(client, 'new');
+    await becomes(client, messageId, 'DELIVERED');
+    for (const old of waiting) expect((await signalOf(client, old.messageId)).status).toBe('CANCELLED');
+    expect(texts(handler.received)).toEqual(['new']);
+  });
+
   it('that is replaced gets no further attempt; the new one gets them, signed with its own secret', async () => {
     const client = await app.tenant();
     const old = await startReceiver(fail);

@@ -18,7 +18,8 @@ const EVENTS_OF_A_TENANT_A_STEP = 100;
  *
  * Webhooks are read in the same snapshot as the events: an event that was committed after a webhook was
  * registered cannot be seen without it. A status move goes to a webhook under the name `message.updated` if
- * it subscribed to that, and otherwise under its specific name.
+ * it subscribed to that, and otherwise under its specific name. A signal of before its workflow's handler, which
+ * wants none of those, is cancelled.
  *
  * The messages are locked in the order of all who lock messages, before the foreign key would lock them in
  * that of the log; a message that was deleted meanwhile is left out.
@@ -70,12 +71,18 @@ present AS (
 ),
 written AS (
   INSERT INTO delivery (tenant_id, id, kind, lane_id, in_order, event_sequence, event_type, occurred_at, data,
-                        workflow_id, thread_id, message_id, webhook_id, due_at)
+                        workflow_id, thread_id, message_id, webhook_id, due_at, status)
   SELECT tenant_id, uuid_v7(), kind, lane_id, in_order, sequence, type, occurred_at,
          -- A deleted thread has no row to read its participant from, and its event may be trimmed before it is sent.
          CASE WHEN type LIKE 'thread.%' THEN data || jsonb_build_object('participantId', participant_id) ELSE data END,
-         workflow_id, thread_id, message_id, webhook_id, now()
-  FROM outgoing
+         workflow_id, thread_id, message_id, webhook_id, now(),
+         CASE WHEN kind = 'signal' AND sequence <= (
+           SELECT h.after_sequence FROM workflow_handler h
+           WHERE h.tenant_id = o.tenant_id AND h.workflow_id IN (o.workflow_id, '*')
+           ORDER BY h.workflow_id = '*'
+           LIMIT 1
+         ) THEN 'cancelled' ELSE 'pending' END::delivery_status
+  FROM outgoing o
   WHERE message_id IS NULL OR (tenant_id, message_id) IN (SELECT tenant_id, id FROM present)
   ORDER BY tenant_id, sequence
   ON CONFLICT (tenant_id, lane_id, event_sequence) DO NOTHING
