@@ -1,9 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Pool } from 'undici';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { PacedTask } from '../support/apart.js';
 import { createKeys } from '../support/api.js';
-import { Latencies, p99Of, type Result } from '../support/figures.js';
+import { type Figures, p99Of, type Result } from '../support/figures.js';
 import { fill } from '../support/fill.js';
-import { type Request, send } from '../support/load.js';
 import type { Options } from '../support/options.js';
 import { restInbound } from '../support/requests.js';
 import { compare, type Run } from '../support/rounds.js';
@@ -15,8 +16,7 @@ const CALM_REQUESTS_A_SECOND = 10;
 /** So few requests take longer to tell their p99. */
 const LONGER = 3;
 const THREADS = 500;
-/** So that a late answer holds up no other request. */
-const CONNECTIONS = 8;
+const APART = fileURLToPath(new URL('../support/apart.ts', import.meta.url));
 
 /** How long the requests of a calm tenant take while another one sends as fast as it can. */
 export async function flood(stage: Stage, options: Options): Promise<Result> {
@@ -26,9 +26,12 @@ export async function flood(stage: Stage, options: Options): Promise<Result> {
   const [flooding, calm] = await createKeys(parley, 2);
   if (!flooding || !calm) throw new Error('There are no tenants');
 
-  const aloneFor = pacing(parley.url, CALM_REQUESTS_A_SECOND, (number) =>
-    restInbound(calm, number % THREADS),
-  );
+  const aloneFor = pacingApart(stage, {
+    url: parley.url,
+    tenant: calm,
+    threads: THREADS,
+    perSecond: CALM_REQUESTS_A_SECOND,
+  });
   const floodFor = ingesting(parley.url, [flooding], THREADS, FLOOD_CONNECTIONS, restInbound);
   const besideFlood: Run = async (seconds) => {
     const [figures, { errors }] = await Promise.all([aloneFor(seconds), floodFor(seconds)]);
@@ -46,22 +49,13 @@ export async function flood(stage: Stage, options: Options): Promise<Result> {
   return { rows: [row], checks: [p99Of(row, 3)] };
 }
 
-/** Sends so many requests a second, whether the earlier ones have been answered or not. */
-export const pacing =
-  (url: string, perSecond: number, requestOf: (number: number) => Request): Run =>
-  async (seconds) => {
-    const latencies = new Latencies();
-    const client = new Pool(url, { connections: CONNECTIONS });
-    const sent: Promise<string | null>[] = [];
-    const start = performance.now();
-    for (let number = 0; number < seconds * perSecond; number++) {
-      const due = start + (number * 1_000) / perSecond;
-      await sleep(due - performance.now());
-      const answer = send(client, requestOf(number));
-      sent.push(answer);
-      void answer.then((fault) => fault ?? latencies.record(performance.now() - due));
-    }
-    const faults = (await Promise.all(sent)).filter((fault) => fault !== null);
-    await client.close();
-    return latencies.figures((performance.now() - start) / 1_000, faults.length);
+/** Paced requests from a process of their own: in this one their answers would wait behind those of the flood. */
+function pacingApart(stage: Stage, task: Omit<PacedTask, 'seconds'>): Run {
+  const sender = fork(APART);
+  stage.onEnd(async () => sender.kill());
+  return async (seconds) => {
+    sender.send({ ...task, seconds } satisfies PacedTask);
+    const [figures] = await once(sender, 'message');
+    return figures as Figures;
   };
+}

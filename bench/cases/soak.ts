@@ -4,13 +4,13 @@ import { createKeys } from '../support/api.js';
 import type { Check, Figures, Result } from '../support/figures.js';
 import { fill } from '../support/fill.js';
 import { heapOf, INSPECTABLE } from '../support/heap.js';
+import { pacing } from '../support/load.js';
 import type { Options } from '../support/options.js';
 import { startReceiver } from '../support/receiver.js';
 import { pick, restInbound, restOutbound } from '../support/requests.js';
 import type { Run } from '../support/rounds.js';
 import { openClient, type Stage } from '../support/stage.js';
 import { kinds, register } from './deliver.js';
-import { pacing } from './flood.js';
 import { audienceOf, inThreads, publishingQuietly } from './live.js';
 import { ofList, ofThread, reading, threadsOf } from './read.js';
 

@@ -1,4 +1,5 @@
-import { Client, type Dispatcher } from 'undici';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, type Dispatcher, Pool } from 'undici';
 import { type Figures, Latencies } from './figures.js';
 
 export interface Request {
@@ -41,6 +42,33 @@ export async function drive({ url, connections, seconds, next }: Load): Promise<
   await Promise.all(clients.map((client) => client.close()));
   return latencies.figures(took, errors);
 }
+
+/** So that a late answer holds up no other request. */
+const PACED_CONNECTIONS = 8;
+
+/** Sends so many requests a second, whether the earlier ones have been answered or not. */
+export const pacing =
+  (
+    url: string,
+    perSecond: number,
+    requestOf: (number: number) => Request,
+  ): ((seconds: number) => Promise<Figures>) =>
+  async (seconds) => {
+    const latencies = new Latencies();
+    const client = new Pool(url, { connections: PACED_CONNECTIONS });
+    const sent: Promise<string | null>[] = [];
+    const start = performance.now();
+    for (let number = 0; number < seconds * perSecond; number++) {
+      const due = start + (number * 1_000) / perSecond;
+      await sleep(due - performance.now());
+      const answer = send(client, requestOf(number));
+      sent.push(answer);
+      void answer.then((fault) => fault ?? latencies.record(performance.now() - due));
+    }
+    const faults = (await Promise.all(sent)).filter((fault) => fault !== null);
+    await client.close();
+    return latencies.figures((performance.now() - start) / 1_000, faults.length);
+  };
 
 const GRAPHQL_ERRORS = Buffer.from('"errors":[');
 

@@ -10,19 +10,24 @@ export function requestIdOf(request: IncomingMessage): string {
   return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
 }
 
-/** Takes or makes the id of every request and echoes it. */
+/** Takes or makes the id of every request and echoes it, and has a place for who sent it. */
 export function identifyRequests(server: FastifyInstance): void {
+  server.decorateRequest('actor', null);
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
     done();
   });
 }
 
-const actors = new WeakMap<FastifyRequest, Actor>();
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Null until the request is authenticated. */
+    actor: Actor | null;
+  }
+}
 
 /** Who sent an authenticated request. */
-export function actorOf(request: FastifyRequest): Actor {
-  const actor = actors.get(request);
+export function actorOf({ actor }: FastifyRequest): Actor {
   if (!actor) throw new Error('The route was reached without authentication');
   return actor;
 }
@@ -41,5 +46,5 @@ export async function authenticateRequest(
 ): Promise<void> {
   const { authorization, 'x-api-key': apiKey } = request.headers;
   const credential = bearerToken(authorization) ?? (typeof apiKey === 'string' ? apiKey : undefined);
-  actors.set(request, await authentication.authenticate(credential));
+  request.actor = await authentication.authenticate(credential);
 }

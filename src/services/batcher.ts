@@ -7,6 +7,8 @@ export interface BatcherOptions<Item, Result> {
   /** True for an error that says "somebody else holds a lock": its tenants then go on in lanes of their own. */
   readonly isLockTimeout: (error: unknown) => boolean;
   readonly maxItems: number;
+  /** Of one tenant, while another one is calm but not silent; otherwise no fewer. */
+  readonly maxItemsBesideCalm?: number;
   readonly maxBytes: number;
   /** How many shared batches may be in flight. */
   readonly maxInFlight: number;
@@ -20,6 +22,8 @@ interface Waiting<Item, Result> {
 
 /** A tenant that nothing was written of for so long does not wait for what is written of others. */
 const CALM_MS = 50;
+/** For so long after a calm tenant's item the others' batches stay small, since its next one will soon come. */
+const CONSIDERATE_MS = 5_000;
 /** More tenants than this are looked through for those that have become calm. */
 const REMEMBERED_TENANTS = 1_000;
 
@@ -27,15 +31,17 @@ const REMEMBERED_TENANTS = 1_000;
  * Writes items together that arrive at the same time, or while earlier ones are being written. When idle an item goes
  * at once and waits for nobody; under load batches grow by themselves. One large batch is less work than several small
  * ones that wait for each other's locks, so a batch goes beside another only for tenants that have been calm: a flood
- * of others, or a batch that takes long, does not hold them up. In a batch tenants take turns, so that no flood
- * queues in front of the others. A tenant whose rows are locked by someone else is moved to a lane of its own and holds
- * up nobody.
+ * of others, or a batch that takes long, does not hold them up. Nor does the process answer more of a flood at once than
+ * a calm tenant's request can wait for. In a batch tenants take turns, so that no flood queues in front of the others.
+ * A tenant whose rows are locked by someone else is moved to a lane of its own and holds up nobody.
  */
 export class Batcher<Item, Result> {
   readonly #options: BatcherOptions<Item, Result>;
   readonly #queues = new Map<string, Waiting<Item, Result>[]>();
   /** When the last shared batch with something of a tenant was done; infinite while it is in flight. */
   readonly #lastDone = new Map<string, number>();
+  /** The calm tenant that came last, with no more than went at once, and when. */
+  #calm = { tenant: '', at: Number.NEGATIVE_INFINITY };
   readonly #ownLanes = new Set<string>();
   readonly #idle: (() => void)[] = [];
   #inFlight = 0;
@@ -86,6 +92,9 @@ export class Batcher<Item, Result> {
       const batch = this.#take((tenant) => !this.#ownLanes.has(tenant) && (isFirst || this.#isCalm(tenant)));
       if (batch.length === 0) break;
       const tenants = new Set(batch.map(({ item }) => this.#options.tenantOf(item)));
+      for (const tenant of tenants) {
+        if (this.#isCalm(tenant) && !this.#queues.has(tenant)) this.#calm = { tenant, at: performance.now() };
+      }
       this.#note(tenants, Number.POSITIVE_INFINITY);
       this.#inFlight++;
       void this.#writeShared(batch).finally(() => {
@@ -109,16 +118,22 @@ export class Batcher<Item, Result> {
 
   /** Takes one item of each tenant in turn, until the batch is full. At least one, however large it is. */
   #take(isEligible: (tenant: string) => boolean): Waiting<Item, Result>[] {
+    const { maxItems, maxItemsBesideCalm = maxItems, maxBytes } = this.#options;
+    const isConsiderate = performance.now() - this.#calm.at < CONSIDERATE_MS;
     const batch: Waiting<Item, Result>[] = [];
+    const taken = new Map<string, number>();
     let bytes = 0;
     // A tenant that was served goes to the end of the map, where this loop comes upon it again.
     for (const [tenant, queue] of this.#queues) {
       const next = queue[0];
-      if (!next || !isEligible(tenant)) continue;
+      const ofTenant = taken.get(tenant) ?? 0;
+      const isShareTaken = isConsiderate && tenant !== this.#calm.tenant && ofTenant >= maxItemsBesideCalm;
+      if (!next || isShareTaken || !isEligible(tenant)) continue;
       bytes += this.#options.bytesOf(next.item);
-      const isFull = batch.length >= this.#options.maxItems || bytes > this.#options.maxBytes;
+      const isFull = batch.length >= maxItems || bytes > maxBytes;
       if (isFull && batch.length > 0) break;
       queue.shift();
+      taken.set(tenant, ofTenant + 1);
       this.#queues.delete(tenant);
       if (queue.length > 0) this.#queues.set(tenant, queue);
       batch.push(next);

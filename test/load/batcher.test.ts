@@ -8,7 +8,7 @@ interface Item {
 }
 
 /** A batcher whose batches take until they are let go. */
-function openBatcher() {
+function openBatcher({ maxItemsBesideCalm = 10 } = {}) {
   const written: { names: string[]; finish: () => void }[] = [];
   const batcher = new Batcher<Item, string>({
     write: (items) =>
@@ -20,6 +20,7 @@ function openBatcher() {
     bytesOf: () => 1,
     isLockTimeout: () => false,
     maxItems: 10,
+    maxItemsBesideCalm,
     maxBytes: 1_000,
     maxInFlight: 3,
   });
@@ -60,6 +61,22 @@ it('a tenant that was calm does not wait for the batch of others', async () => {
   expect(written[2]!.names).toEqual(['a4']);
   written[2]!.finish();
   await more;
+  await batcher.drained();
+});
+
+it('a flood goes in small batches while a calm tenant is about', async () => {
+  const { batcher, written, add, batches } = openBatcher({ maxItemsBesideCalm: 4 });
+  const calm = add('c1');
+  await batches(1);
+  written[0]!.finish();
+  await calm;
+  const flood = add(...Array.from({ length: 9 }, (_, index) => `a${index}`));
+  for (const [index, size] of [4, 4, 1].entries()) {
+    await batches(index + 2);
+    expect(written[index + 1]!.names).toHaveLength(size);
+    written[index + 1]!.finish();
+  }
+  await flood;
   await batcher.drained();
 });
 

@@ -21,6 +21,9 @@ const DEFAULT_SETTINGS: Settings = {
   unix_socket_directories: '',
   max_connections: '200',
   shared_buffers: '256MB',
+  // What initdb writes goes by the size of a segment.
+  max_wal_size: '1GB',
+  min_wal_size: '80MB',
   log_lock_waits: 'on',
   // Connections keep the plans of their first statements, and of how they check foreign keys, until a table is
   // analysed. Those made while it was new go through all of it, or all of a tenant, so it is looked at often.
