@@ -17,8 +17,8 @@ export interface Ingestion {
 }
 
 const MAX_BATCH_ITEMS = 200;
-/** So many requests are read and answered in a few milliseconds, for which a calm tenant's can wait. */
-const MAX_BATCH_ITEMS_BESIDE_CALM = 12;
+/** So many requests are read and answered in two milliseconds, for which a calm tenant's can wait. */
+const MAX_BATCH_ITEMS_BESIDE_CALM = 6;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const MAX_BATCHES_IN_FLIGHT = 3;
 /** How often a key is looked up again whose first message was being deleted at that moment. */
