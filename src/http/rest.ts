@@ -29,17 +29,19 @@ export function mountRest(
       url: path,
       config: { takesOtherProof: actorWithoutKey !== undefined },
       handler: async (request, reply) => {
-        const unauthenticated = {
-          services,
-          params: request.params as Record<string, string>,
-          query: request.query as Record<string, unknown>,
-          headers: request.headers,
-        };
+        const params = request.params as Record<string, string>;
+        const query = request.query as Record<string, unknown>;
+        const { headers } = request;
         const actor =
-          actorWithoutKey && !hasCredential(request) ? actorWithoutKey(unauthenticated) : actorOf(request);
+          actorWithoutKey && !hasCredential(request)
+            ? actorWithoutKey({ services, params, query, headers })
+            : actorOf(request);
         if (!actor) throw unauthorized();
         const answer = await handle({
-          ...unauthenticated,
+          services,
+          params,
+          query,
+          headers,
           actor,
           body: request.body,
           setHeader: (name, value) => void reply.header(name, value),

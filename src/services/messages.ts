@@ -71,13 +71,28 @@ export async function receiveInbound(
 
 async function store(context: Context, message: NewMessage): Promise<Receipt> {
   const stored = await context.ingestion.add(message);
-  if (stored.messageId !== message.messageId) return stored;
-  return {
-    ...stored,
-    get message() {
-      return headOf(message, stored);
-    },
-  };
+  return stored.messageId === message.messageId ? new FirstReceipt(message, stored) : stored;
+}
+
+/** Of a message that was just stored, and is known without being read. */
+class FirstReceipt implements Receipt {
+  readonly messageId: string;
+  readonly threadId: string;
+  readonly position: number;
+  readonly createdAt: Date;
+  readonly #message: NewMessage;
+
+  constructor(message: NewMessage, { messageId, threadId, position, createdAt }: StoredMessage) {
+    this.messageId = messageId;
+    this.threadId = threadId;
+    this.position = position;
+    this.createdAt = createdAt;
+    this.#message = message;
+  }
+
+  get message(): MessageHead {
+    return headOf(this.#message, this);
+  }
 }
 
 /** A message that was just stored, as it would be read. */
@@ -201,7 +216,7 @@ function newMessage(
   expectedThreadId: string | null,
 ): NewMessage {
   const { content, attachments } = separateAttachments(target.channel, input.content);
-  const files = attachments.length > 0 && { attachments: attachments.map(({ filename }) => filename) };
+  const filenames = attachments.map(({ filename }) => filename);
   return {
     tenantId: actor.tenantId,
     direction,
@@ -213,7 +228,7 @@ function newMessage(
     channel: target.channel,
     channelKey: target.channelKey,
     content: JSON.stringify(content),
-    searchText: searchTextOf({ ...content, ...files }),
+    searchText: searchTextOf(filenames.length > 0 ? { ...content, attachments: filenames } : content),
     attachments,
     metadata: JSON.stringify(input.metadata),
     idempotencyKey: input.idempotencyKey,
