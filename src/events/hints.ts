@@ -17,7 +17,7 @@ export interface Hints {
 const CHANNEL = 'parley_hint';
 const RECONNECT_DELAY_MS = 500;
 /** Of hints that follow each other sooner, the last one tells others of all. */
-const PAUSE_MS = 5;
+const PAUSE_MS = 10;
 
 /** Keeps one connection that listens and notifies; when it breaks it is opened again, and readers poll meanwhile. */
 export function openHints(connectionString: string, log: Log): Hints {
@@ -52,7 +52,8 @@ export function openHints(connectionString: string, log: Log): Hints {
     );
     next.on('notification', wake);
     await next.connect();
-    await next.query(`LISTEN ${CHANNEL}`);
+    // A notification is a commit. This one may be lost, so no commit of a message is to wait for it to reach the disk.
+    await next.query(`SET synchronous_commit = off; LISTEN ${CHANNEL}`);
     client = next;
     wake();
     if (rungMeanwhile) void notify();
