@@ -53,9 +53,13 @@ export async function flood(stage: Stage, options: Options): Promise<Result> {
 function pacingApart(stage: Stage, task: Omit<PacedTask, 'seconds'>): Run {
   const sender = fork(APART);
   stage.onEnd(async () => sender.kill());
+  const ended = once(sender, 'exit').then(() => {
+    throw new Error('The process that sends as a calm tenant has ended');
+  });
+  ended.catch(() => {});
   return async (seconds) => {
     sender.send({ ...task, seconds } satisfies PacedTask);
-    const [figures] = await once(sender, 'message');
+    const [figures] = await Promise.race([once(sender, 'message'), ended]);
     return figures as Figures;
   };
 }
