@@ -61,18 +61,20 @@ tenant_id = $1 AND kind = 'signal' AND status = 'pending'
 AND (workflow_id = $2 OR ($2 = '${DEFAULT_WORKFLOW}' AND workflow_id NOT IN (
   SELECT workflow_id FROM workflow_handler WHERE tenant_id = $1)))`;
 
-/** A claimed signal without a handler is just being parked. One that is being sent to the handler of before settles. */
+/**
+ * A claimed signal without a handler is just being parked. One that is being sent to the handler of before settles, unless
+ * its worker is gone.
+ */
 const CANCEL_PENDING = `
 UPDATE delivery d SET status = 'cancelled', lease_token = NULL
-WHERE ${PENDING_FOR_HANDLER} AND (lease_token IS NULL OR NOT EXISTS (
+WHERE ${PENDING_FOR_HANDLER} AND (lease_token IS NULL OR due_at <= now() OR NOT EXISTS (
   SELECT 1 FROM workflow_handler h WHERE h.tenant_id = $1 AND h.workflow_id IN (d.workflow_id, '${DEFAULT_WORKFLOW}')
 ))`;
 
 /** A signal that is being parked at this moment is missed here, and found by the sweeper. */
 const RELEASE_PARKED = `
 WITH released AS (
-  UPDATE delivery SET due_at = now()
-  WHERE due_at IS NULL AND lease_token IS NULL AND ${PENDING_FOR_HANDLER}
+  UPDATE delivery SET due_at = now() WHERE due_at IS NULL AND ${PENDING_FOR_HANDLER}
   RETURNING tenant_id, lane_id, workflow_id
 )
 SELECT tenant_id AS "tenantId", lane_id AS "laneId", workflow_id AS "workflowId" FROM released LIMIT $3`;
