@@ -36,8 +36,7 @@ export const APPEND_EVENTS = `
     INSERT INTO event (tenant_id, sequence, type, occurred_at, workflow_id, participant_id, thread_id,
                        message_id, workflow_conversation_id, data)
     SELECT e.tenant_id,
-           c.last_sequence - count(*) OVER (PARTITION BY e.tenant_id)
-             + row_number() OVER (PARTITION BY e.tenant_id ORDER BY e.ordinal),
+           c.last_sequence + 1 - row_number() OVER (PARTITION BY e.tenant_id ORDER BY e.ordinal DESC),
            e.type, now(), e.workflow_id, e.participant_id, e.thread_id, e.message_id,
            e.workflow_conversation_id, e.data
     FROM new_event e JOIN counter c ON c.tenant_id = e.tenant_id

@@ -18,18 +18,41 @@ const CHANNEL = 'parley_hint';
 const RECONNECT_DELAY_MS = 500;
 /** Of hints that follow each other sooner, the last one tells others of all. */
 const PAUSE_MS = 10;
+/** Every process says so often that it is there: where nobody else is, there is nobody to notify. */
+const HERE_INTERVAL_MS = 5_000;
+/** A process that was not heard of for so long is gone, or cannot hear either. */
+const GONE_AFTER_MS = 4 * HERE_INTERVAL_MS;
 
-/** Keeps one connection that listens and notifies; when it breaks it is opened again, and readers poll meanwhile. */
+/**
+ * Keeps one connection that listens and notifies; when it breaks it is opened again, and readers poll meanwhile.
+ * A notification is a round trip and a commit, so a process that is alone gives none but the one that says it is here.
+ * Who hears a process for the first time answers, so that two know of each other at once.
+ */
 export function openHints(connectionString: string, log: Log): Hints {
   const listeners = new Set<() => void>();
   const closing = new AbortController();
   let client: pg.Client | null = null;
   let notifying = false;
   let rungMeanwhile = false;
+  /** When the others were last heard, by the process of Postgres that serves them. */
+  const heard = new Map<number, number>();
 
   const wake = () => {
     for (const listener of listeners) listener();
   };
+
+  function hear(from: number | undefined): void {
+    wake();
+    if (from === undefined || from === processIdOf(client)) return;
+    const isNew = !heard.has(from);
+    heard.set(from, performance.now());
+    if (isNew) void notify();
+  }
+
+  function isAlone(): boolean {
+    for (const [process, at] of heard) if (performance.now() - at > GONE_AFTER_MS) heard.delete(process);
+    return heard.size === 0;
+  }
 
   async function notify(): Promise<void> {
     if (notifying || client === null) {
@@ -50,14 +73,16 @@ export function openHints(connectionString: string, log: Log): Hints {
     next.on('error', (error) =>
       log.warn({ err: error }, 'the hint connection broke; polling until it is back'),
     );
-    next.on('notification', wake);
+    next.on('notification', ({ processId }) => hear(processId));
     await next.connect();
     // A notification is a commit. This one may be lost, so no commit of a message is to wait for it to reach the disk.
     await next.query(`SET synchronous_commit = off; LISTEN ${CHANNEL}`);
     client = next;
     wake();
-    if (rungMeanwhile) void notify();
+    void notify();
+    const sayHere = setInterval(() => void notify(), HERE_INTERVAL_MS);
     await Promise.race([ended, onAbort(closing.signal)]);
+    clearInterval(sayHere);
     client = null;
     await next.end().catch(() => {});
   }
@@ -75,7 +100,7 @@ export function openHints(connectionString: string, log: Log): Hints {
       // Whoever waits for the commit hears of it first.
       setImmediate(() => {
         wake();
-        void notify();
+        if (!isAlone()) void notify();
       });
     },
     onHint(listener) {
@@ -88,6 +113,9 @@ export function openHints(connectionString: string, log: Log): Hints {
     },
   };
 }
+
+/** The process of Postgres behind a connection, which pg's types do not know. */
+const processIdOf = (client: pg.Client | null) => (client as { processID?: number } | null)?.processID;
 
 const onAbort = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {

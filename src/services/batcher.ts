@@ -12,6 +12,8 @@ export interface BatcherOptions<Item, Result> {
   readonly maxBytes: number;
   /** How many shared batches may be in flight. */
   readonly maxInFlight: number;
+  /** So many items are worth a batch beside one that is in flight, which is no larger. By default no number is. */
+  readonly minItemsBeside?: number;
 }
 
 interface Waiting<Item, Result> {
@@ -30,8 +32,9 @@ const REMEMBERED_TENANTS = 1_000;
 /**
  * Writes items together that arrive at the same time, or while earlier ones are being written. When idle an item goes
  * at once and waits for nobody; under load batches grow by themselves. One large batch is less work than several small
- * ones that wait for each other's locks, so a batch goes beside another only for tenants that have been calm: a flood
- * of others, or a batch that takes long, does not hold them up. Nor does the process answer more of a flood at once than
+ * ones that wait for each other's locks, so a second one goes beside it only when it is as large: then the database has
+ * the next one at hand while answers and requests are worked on. A tenant that has been calm does not wait for that:
+ * a flood of others, or a batch that takes long, does not hold it up. Nor does the process answer more of a flood at once than
  * a calm tenant's request can wait for. In a batch tenants take turns, so that no flood queues in front of the others.
  * A tenant whose rows are locked by someone else is moved to a lane of its own and holds up nobody.
  */
@@ -45,6 +48,9 @@ export class Batcher<Item, Result> {
   readonly #ownLanes = new Set<string>();
   readonly #idle: (() => void)[] = [];
   #inFlight = 0;
+  #waiting = 0;
+  /** Of the last batch with something of a tenant that is not calm. */
+  #lastSize = 0;
   #isPumpDue = false;
 
   constructor(options: BatcherOptions<Item, Result>) {
@@ -72,6 +78,7 @@ export class Batcher<Item, Result> {
   #enqueue(waiting: Waiting<Item, Result>): void {
     const tenant = this.#options.tenantOf(waiting.item);
     const queue = this.#queues.get(tenant);
+    this.#waiting++;
     if (queue) queue.push(waiting);
     else this.#queues.set(tenant, [waiting]);
   }
@@ -88,9 +95,10 @@ export class Batcher<Item, Result> {
 
   #pump(): void {
     while (this.#inFlight < this.#options.maxInFlight) {
-      const isFirst = this.#inFlight === 0;
-      const batch = this.#take((tenant) => !this.#ownLanes.has(tenant) && (isFirst || this.#isCalm(tenant)));
+      const isForAll = this.#inFlight === 0 || this.#isWorthAnother();
+      const batch = this.#take((tenant) => !this.#ownLanes.has(tenant) && (isForAll || this.#isCalm(tenant)));
       if (batch.length === 0) break;
+      if (isForAll) this.#lastSize = batch.length;
       const tenants = new Set(batch.map(({ item }) => this.#options.tenantOf(item)));
       for (const tenant of tenants) {
         if (this.#isCalm(tenant) && !this.#queues.has(tenant)) this.#calm = { tenant, at: performance.now() };
@@ -106,6 +114,19 @@ export class Batcher<Item, Result> {
     if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
+  #isWorthAnother(): boolean {
+    const { minItemsBeside = Number.POSITIVE_INFINITY } = this.#options;
+    return (
+      this.#inFlight === 1 &&
+      this.#waiting >= Math.max(minItemsBeside, this.#lastSize) &&
+      !this.#isConsiderate()
+    );
+  }
+
+  #isConsiderate(): boolean {
+    return performance.now() - this.#calm.at < CONSIDERATE_MS;
+  }
+
   #isCalm(tenant: string): boolean {
     return performance.now() - (this.#lastDone.get(tenant) ?? Number.NEGATIVE_INFINITY) >= CALM_MS;
   }
@@ -119,7 +140,7 @@ export class Batcher<Item, Result> {
   /** Takes one item of each tenant in turn, until the batch is full. At least one, however large it is. */
   #take(isEligible: (tenant: string) => boolean): Waiting<Item, Result>[] {
     const { maxItems, maxItemsBesideCalm = maxItems, maxBytes } = this.#options;
-    const isConsiderate = performance.now() - this.#calm.at < CONSIDERATE_MS;
+    const isConsiderate = this.#isConsiderate();
     const batch: Waiting<Item, Result>[] = [];
     const taken = new Map<string, number>();
     let bytes = 0;
@@ -133,6 +154,7 @@ export class Batcher<Item, Result> {
       const isFull = batch.length >= maxItems || bytes > maxBytes;
       if (isFull && batch.length > 0) break;
       queue.shift();
+      this.#waiting--;
       taken.set(tenant, ofTenant + 1);
       this.#queues.delete(tenant);
       if (queue.length > 0) this.#queues.set(tenant, queue);

@@ -21,6 +21,8 @@ const MAX_BATCH_ITEMS = 200;
 const MAX_BATCH_ITEMS_BESIDE_CALM = 6;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const MAX_BATCHES_IN_FLIGHT = 3;
+/** Smaller ones cost more than the waiting that they save. */
+const MIN_BATCH_ITEMS_BESIDE = 32;
 /** How often a key is looked up again whose first message was being deleted at that moment. */
 const MAX_TRIES = 3;
 
@@ -41,6 +43,7 @@ export function createIngestion(shared: Database, patient: Database, hints: Hint
     maxItemsBesideCalm: MAX_BATCH_ITEMS_BESIDE_CALM,
     maxBytes: MAX_BATCH_BYTES,
     maxInFlight: MAX_BATCHES_IN_FLIGHT,
+    minItemsBeside: MIN_BATCH_ITEMS_BESIDE,
   });
   return { add: (message) => batcher.add(message), drained: () => batcher.drained() };
 }

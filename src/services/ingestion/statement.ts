@@ -40,6 +40,52 @@ interface Parts {
   readonly hasFiles: boolean;
 }
 
+/** How the statement begins, up to the threads as they are upserted: for a batch, and shorter for one message. */
+interface Beginning {
+  readonly input: string;
+  /** The place of a message among those of its thread, counted from the last one. */
+  readonly placeInThread: string;
+  readonly threads: string;
+}
+
+const OF_MANY: Beginning = {
+  input: `
+  SELECT * FROM unnest(
+    $1::text[], $2::message_direction[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+  ) WITH ORDINALITY AS i (
+    tenant_id, direction, workflow_id, participant_id, expected_thread_id, new_thread_id, message_id,
+    channel, channel_key, content, search_text, metadata, idempotency_key, input_hash, ordinal
+  )`,
+  placeInThread:
+    'row_number() OVER (PARTITION BY tenant_id, workflow_id, participant_id ORDER BY ordinal DESC)',
+  threads: `
+  SELECT tenant_id, (array_agg(new_thread_id ORDER BY ordinal))[1], workflow_id, participant_id,
+         'active', '{}', now(), now(), count(*),
+         (array_agg(channel ORDER BY ordinal DESC) FILTER (WHERE direction = 'inbound'))[1],
+         (array_agg(channel_key ORDER BY ordinal DESC) FILTER (WHERE direction = 'inbound'))[1],
+         (array_agg(message_id ORDER BY ordinal))[1]
+  FROM accepted
+  GROUP BY tenant_id, workflow_id, participant_id
+  ORDER BY tenant_id, workflow_id, participant_id`,
+};
+
+const OF_ONE: Beginning = {
+  input: `
+  SELECT ($1::text[])[1] AS tenant_id, ($2::message_direction[])[1] AS direction, ($3::text[])[1] AS workflow_id,
+         ($4::text[])[1] AS participant_id, ($5::uuid[])[1] AS expected_thread_id, ($6::uuid[])[1] AS new_thread_id,
+         ($7::uuid[])[1] AS message_id, ($8::text[])[1] AS channel, ($9::text[])[1] AS channel_key,
+         ($10::text[])[1] AS content, ($11::text[])[1] AS search_text, ($12::text[])[1] AS metadata,
+         ($13::text[])[1] AS idempotency_key, ($14::text[])[1] AS input_hash, 1 AS ordinal`,
+  placeInThread: '1',
+  threads: `
+  SELECT tenant_id, new_thread_id, workflow_id, participant_id, 'active', '{}', now(), now(), 1,
+         CASE WHEN direction = 'inbound' THEN channel END,
+         CASE WHEN direction = 'inbound' THEN channel_key END,
+         message_id
+  FROM accepted`,
+};
+
 const TAKE_KEYS = `
 taken_key AS (
   INSERT INTO idempotency_key (tenant_id, direction, key, input_hash, message_id)
@@ -75,21 +121,12 @@ attached AS (
  *
  * Each part takes time also when it has nothing to do, so there is a text without the rarer ones.
  */
-const storeMessagesText = ({ hasKeys, hasFiles }: Parts) => `
-WITH input AS (
-  SELECT * FROM unnest(
-    $1::text[], $2::message_direction[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
-  ) WITH ORDINALITY AS i (
-    tenant_id, direction, workflow_id, participant_id, expected_thread_id, new_thread_id, message_id,
-    channel, channel_key, content, search_text, metadata, idempotency_key, input_hash, ordinal
-  )
+const storeMessagesText = ({ input, placeInThread, threads }: Beginning, { hasKeys, hasFiles }: Parts) => `
+WITH input AS (${input}
 ),
 ${hasKeys ? TAKE_KEYS : ''}
 accepted AS (
-  SELECT *,
-         row_number() OVER (PARTITION BY tenant_id, workflow_id, participant_id ORDER BY ordinal) AS nth,
-         count(*) OVER (PARTITION BY tenant_id, workflow_id, participant_id) AS of_thread
+  SELECT *, ${placeInThread} AS place
   FROM input
   ${hasKeys ? 'WHERE idempotency_key IS NULL OR message_id IN (SELECT message_id FROM taken_key)' : ''}
 ),
@@ -97,15 +134,7 @@ touched AS (
   INSERT INTO conversation_thread AS t (
     tenant_id, id, workflow_id, participant_id, status, metadata, created_at, updated_at, last_position,
     reply_channel, reply_channel_key, activated_by
-  )
-  SELECT tenant_id, (array_agg(new_thread_id ORDER BY ordinal))[1], workflow_id, participant_id,
-         'active', '{}', now(), now(), count(*),
-         (array_agg(channel ORDER BY ordinal DESC) FILTER (WHERE direction = 'inbound'))[1],
-         (array_agg(channel_key ORDER BY ordinal DESC) FILTER (WHERE direction = 'inbound'))[1],
-         (array_agg(message_id ORDER BY ordinal))[1]
-  FROM accepted
-  GROUP BY tenant_id, workflow_id, participant_id
-  ORDER BY tenant_id, workflow_id, participant_id
+  )${threads}
   ON CONFLICT (tenant_id, workflow_id, participant_id) DO UPDATE SET
     last_position = t.last_position + excluded.last_position,
     updated_at = greatest(t.updated_at, excluded.updated_at),
@@ -116,10 +145,10 @@ touched AS (
   RETURNING t.tenant_id, t.id, t.workflow_id, t.participant_id, t.metadata, t.last_position, t.activated_by
 ),
 placed AS (
-  SELECT a.tenant_id, a.ordinal, a.nth, a.direction, a.message_id, a.channel, a.channel_key, a.content,
+  SELECT a.tenant_id, a.ordinal, a.direction, a.message_id, a.channel, a.channel_key, a.content,
          a.search_text, a.metadata, t.id AS thread_id, t.workflow_id, t.participant_id, t.metadata AS thread_metadata,
          a.expected_thread_id IS NULL OR a.expected_thread_id = t.id AS in_expected_thread,
-         (t.last_position - a.of_thread + a.nth)::int AS position,
+         (t.last_position + 1 - a.place)::int AS position,
          t.activated_by = a.message_id AS activates,
          t.id = a.new_thread_id AS creates
   FROM accepted a
@@ -161,16 +190,19 @@ ${APPEND_EVENTS}
 SELECT message_id AS "messageId", thread_id AS "threadId", position, now()::timestamptz(3) AS "createdAt"
 FROM placed`;
 
-const STORE_MESSAGES = {
+const textsOf = (beginning: Beginning) => ({
   withKeys: {
-    withFiles: storeMessagesText({ hasKeys: true, hasFiles: true }),
-    withoutFiles: storeMessagesText({ hasKeys: true, hasFiles: false }),
+    withFiles: storeMessagesText(beginning, { hasKeys: true, hasFiles: true }),
+    withoutFiles: storeMessagesText(beginning, { hasKeys: true, hasFiles: false }),
   },
   withoutKeys: {
-    withFiles: storeMessagesText({ hasKeys: false, hasFiles: true }),
-    withoutFiles: storeMessagesText({ hasKeys: false, hasFiles: false }),
+    withFiles: storeMessagesText(beginning, { hasKeys: false, hasFiles: true }),
+    withoutFiles: storeMessagesText(beginning, { hasKeys: false, hasFiles: false }),
   },
-};
+});
+
+const STORE_MESSAGE = textsOf(OF_ONE);
+const STORE_MESSAGES = textsOf(OF_MANY);
 
 /**
  * Stores the messages whose idempotency keys are free and answers with those, in no fixed order.
@@ -185,7 +217,9 @@ export function storeMessages(database: Database, messages: readonly NewMessage[
   const fileColumn = <K extends keyof (typeof files)[number]>(name: K) => files.map((file) => file[name]);
   return runStatement<StoredMessage>(
     database,
-    STORE_MESSAGES[hasKeys ? 'withKeys' : 'withoutKeys'][files.length > 0 ? 'withFiles' : 'withoutFiles'],
+    (messages.length === 1 ? STORE_MESSAGE : STORE_MESSAGES)[hasKeys ? 'withKeys' : 'withoutKeys'][
+      files.length > 0 ? 'withFiles' : 'withoutFiles'
+    ],
     column('tenantId'),
     column('direction'),
     column('workflowId'),
