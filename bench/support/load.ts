@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, type Dispatcher, Pool } from 'undici';
+import { type Dispatcher, Pool } from 'undici';
+import { type Answer, HttpConnection } from './connection.js';
 import { type Figures, Latencies } from './figures.js';
 
 export interface Request {
@@ -24,13 +25,13 @@ export interface Load {
 export async function drive({ url, connections, seconds, next }: Load): Promise<Figures> {
   const latencies = new Latencies();
   let errors = 0;
-  const clients = Array.from({ length: connections }, () => new Client(url, { pipelining: 1 }));
+  const opened = await Promise.all(Array.from({ length: connections }, () => HttpConnection.open(url)));
   const start = performance.now();
   const end = start + seconds * 1_000;
   await Promise.all(
-    clients.map(async (client) => {
+    opened.map(async (connection) => {
       for (let now = performance.now(); now < end; ) {
-        const fault = await send(client, next());
+        const fault = faultOf(await connection.send(next()));
         const answered = performance.now();
         if (fault === null) latencies.record(answered - now);
         else if (errors++ === 0) console.error(`Not what was asked for: ${fault}`);
@@ -39,7 +40,7 @@ export async function drive({ url, connections, seconds, next }: Load): Promise<
     }),
   );
   const took = (performance.now() - start) / 1_000;
-  await Promise.all(clients.map((client) => client.close()));
+  for (const connection of opened) connection.close();
   return latencies.figures(took, errors);
 }
 
@@ -72,10 +73,10 @@ export const pacing =
 
 const GRAPHQL_ERRORS = Buffer.from('"errors":[');
 
-/**
- * Sends one request. Answers with what is wrong, null when nothing is. It uses undici's lowest interface: a generator
- * that is slower than what it measures would make both sides look alike.
- */
+const faultOf = ({ status, body }: Answer): string | null =>
+  status === 200 && !body.includes(GRAPHQL_ERRORS) ? null : `${status} ${body}`;
+
+/** Sends one request among others that may be under way. Answers with what is wrong, null when nothing is. */
 export function send(client: Dispatcher, request: Request): Promise<string | null> {
   return new Promise((resolve) => {
     let status = 0;
@@ -86,7 +87,7 @@ export function send(client: Dispatcher, request: Request): Promise<string | nul
         status = statusCode;
       },
       onResponseData(_controller, chunk) {
-        if (status !== 200 || chunk.includes(GRAPHQL_ERRORS)) fault = `${status} ${chunk}`;
+        fault ??= faultOf({ status, body: chunk });
       },
       onResponseEnd: () => resolve(fault),
       onResponseError: (_controller, error) => resolve(String(error)),

@@ -26,6 +26,7 @@ interface Waiting<Item, Result> {
 const CALM_MS = 50;
 /** For so long after a calm tenant's item the others' batches stay small, since its next one will soon come. */
 const CONSIDERATE_MS = 5_000;
+const NOBODY_CALM = { tenant: '', at: Number.NEGATIVE_INFINITY };
 /** More tenants than this are looked through for those that have become calm. */
 const REMEMBERED_TENANTS = 1_000;
 
@@ -44,7 +45,7 @@ export class Batcher<Item, Result> {
   /** When the last shared batch with something of a tenant was done; infinite while it is in flight. */
   readonly #lastDone = new Map<string, number>();
   /** The calm tenant that came last, with no more than went at once, and when. */
-  #calm = { tenant: '', at: Number.NEGATIVE_INFINITY };
+  #calm = NOBODY_CALM;
   readonly #ownLanes = new Set<string>();
   readonly #idle: (() => void)[] = [];
   #inFlight = 0;
@@ -100,9 +101,7 @@ export class Batcher<Item, Result> {
       if (batch.length === 0) break;
       if (isForAll) this.#lastSize = batch.length;
       const tenants = new Set(batch.map(({ item }) => this.#options.tenantOf(item)));
-      for (const tenant of tenants) {
-        if (this.#isCalm(tenant) && !this.#queues.has(tenant)) this.#calm = { tenant, at: performance.now() };
-      }
+      this.#noteCalm(tenants);
       this.#note(tenants, Number.POSITIVE_INFINITY);
       this.#inFlight++;
       void this.#writeShared(batch).finally(() => {
@@ -112,6 +111,14 @@ export class Batcher<Item, Result> {
       });
     }
     if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** A tenant that comes again before it would be calm has begun a flood, or is a busy one that paused. */
+  #noteCalm(tenants: ReadonlySet<string>): void {
+    for (const tenant of tenants) {
+      if (this.#isCalm(tenant) && !this.#queues.has(tenant)) this.#calm = { tenant, at: performance.now() };
+      else if (tenant === this.#calm.tenant) this.#calm = NOBODY_CALM;
+    }
   }
 
   #isWorthAnother(): boolean {
