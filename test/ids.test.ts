@@ -35,3 +35,13 @@ it('makes ids that sort by the time they were made', () => {
   expect([...ids].sort()).toEqual(ids);
   expect(new Set(ids).size).toBe(ids.length);
 });
+
+it('makes UUIDs of version 7, of the time they were made', () => {
+  const before = Date.now();
+  const id = newId();
+  expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  const ms = Number.parseInt(id.replace('-', '').slice(0, 12), 16);
+  // Of a millisecond that has no more numbers to give, the next one is taken.
+  expect(ms).toBeGreaterThanOrEqual(before);
+  expect(ms).toBeLessThanOrEqual(Date.now() + 10);
+});

@@ -77,6 +77,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     maxItems: 200,
     maxBytes: 4 * 1024 * 1024,
     maxInFlight: 2,
+    minItemsBeside: 32,
   });
 
   const heartbeat = startHeartbeat(database, log);

@@ -48,6 +48,39 @@ test('applies every migration once', async () => {
   expect(await migrate(database.connectionString)).toEqual({ applied: [] });
 });
 
+test('foreign keys are checked by the primary key from the first row on', async () => {
+  await migrate(database.connectionString);
+  for (const table of ['conversation_thread', 'conversation_message', 'delivery']) {
+    // The statement that Postgres checks them with.
+    const plan = JSON.stringify(
+      await run(
+        database,
+        `PREPARE check_${table} (text, uuid) AS
+           SELECT 1 FROM ONLY ${table} x WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE OF x;
+         SET plan_cache_mode = force_generic_plan;
+         EXPLAIN EXECUTE check_${table} ('tenant', '00000000-0000-7000-8000-000000000000')`,
+      ),
+    );
+    expect(plan, table).toContain(`Index Scan using ${table}_pkey`);
+  }
+});
+
+test('a new database is empty, and counts from the beginning', async () => {
+  await migrate(database.connectionString);
+  const tables = await run(
+    database,
+    `SELECT relname, (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %I', relname), false, true, '')))[1]::text AS rows
+     FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> '_prisma_migrations'`,
+  );
+  expect(tables.length).toBeGreaterThan(15);
+  expect(tables).toEqual(tables.map((table) => ({ ...(table as object), rows: '0' })));
+  const [log] = await run(
+    database,
+    "SELECT nextval(pg_get_serial_sequence('conversation_message_log', 'id'))::int AS next",
+  );
+  expect(log).toEqual({ next: 1 });
+});
+
 test('four processes that migrate an empty database at once all succeed', async () => {
   const names = (await readMigrations()).map(({ name }) => name);
   const results = await Promise.all([1, 2, 3, 4].map(() => migrate(database.connectionString)));
@@ -102,7 +135,8 @@ async function run({ connectionString }: TestDatabase, sql: string): Promise<unk
   const client = new pg.Client(connectionString);
   await client.connect();
   try {
-    return (await client.query(sql)).rows;
+    const results: pg.QueryResult | pg.QueryResult[] = await client.query(sql);
+    return [results].flat().at(-1)?.rows ?? [];
   } finally {
     await client.end();
   }

@@ -8,7 +8,7 @@ interface Item {
 }
 
 /** A batcher whose batches take until they are let go. */
-function openBatcher({ maxItemsBesideCalm = 10 } = {}) {
+function openBatcher({ maxItemsBesideCalm = 10, minItemsBeside = Number.POSITIVE_INFINITY } = {}) {
   const written: { names: string[]; finish: () => void }[] = [];
   const batcher = new Batcher<Item, string>({
     write: (items) =>
@@ -23,6 +23,7 @@ function openBatcher({ maxItemsBesideCalm = 10 } = {}) {
     maxItemsBesideCalm,
     maxBytes: 1_000,
     maxInFlight: 3,
+    minItemsBeside,
   });
   const add = (...names: string[]) =>
     Promise.all(names.map((name) => batcher.add({ tenant: name.slice(0, 1), name })));
@@ -76,6 +77,69 @@ it('a flood goes in small batches while a calm tenant is about', async () => {
     expect(written[index + 1]!.names).toHaveLength(size);
     written[index + 1]!.finish();
   }
+  await flood;
+  await batcher.drained();
+});
+
+/** Behind the turns in which a batch would have begun. */
+const afterTurns = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+
+it('a second batch goes beside the first when it is as large, and no third', async () => {
+  const { batcher, written, add, batches } = openBatcher({ minItemsBeside: 3 });
+  const opening = add('a1', 'b1');
+  await batches(1);
+  written[0]!.finish();
+  await opening;
+  const first = add('a2', 'b2', 'a3', 'b3');
+  await batches(2);
+  const second = add('a4', 'b4', 'a5');
+  await afterTurns();
+  expect(written).toHaveLength(2);
+  const third = add('b5');
+  await batches(3);
+  expect(written[2]!.names.sort()).toEqual(['a4', 'a5', 'b4', 'b5']);
+  const fourth = add('a6', 'b6', 'a7', 'b7');
+  await afterTurns();
+  expect(written).toHaveLength(3);
+  for (const { finish } of written) finish();
+  await Promise.all([first, second, third]);
+  await batches(4);
+  written[3]!.finish();
+  await fourth;
+  await batcher.drained();
+});
+
+it('no second batch of a flood goes beside the first while a calm tenant is about', async () => {
+  const { batcher, written, add, batches } = openBatcher({ minItemsBeside: 2 });
+  const calm = add('c1');
+  await batches(1);
+  written[0]!.finish();
+  await calm;
+  const flood = add('a1', 'a2');
+  await batches(2);
+  const more = add('a3', 'a4');
+  await afterTurns();
+  expect(written).toHaveLength(2);
+  written[1]!.finish();
+  await flood;
+  await batches(3);
+  written[2]!.finish();
+  await more;
+  await batcher.drained();
+});
+
+it('a tenant that comes again at once is not calm, and floods are not made small for it', async () => {
+  const { batcher, written, add, batches } = openBatcher({ maxItemsBesideCalm: 2 });
+  for (const [index, name] of ['c1', 'c2'].entries()) {
+    const item = add(name);
+    await batches(index + 1);
+    written[index]!.finish();
+    await item;
+  }
+  const flood = add('a1', 'a2', 'a3', 'a4');
+  await batches(3);
+  expect(written[2]!.names).toHaveLength(4);
+  written[2]!.finish();
   await flood;
   await batcher.drained();
 });
