@@ -22,6 +22,13 @@ interface Waiting<Item, Result> {
   readonly reject: (error: unknown) => void;
 }
 
+interface Batch<Item, Result> {
+  readonly items: readonly Waiting<Item, Result>[];
+  readonly bytes: number;
+}
+
+/** A batch of more than this part of the bytes it may have takes so long that another would not get its locks in time. */
+const LIGHT_PART = 1 / 8;
 /** A tenant that nothing was written of for so long does not wait for what is written of others. */
 const CALM_MS = 50;
 /** For so long after a calm tenant's item the others' batches stay small, since its next one will soon come. */
@@ -33,8 +40,8 @@ const REMEMBERED_TENANTS = 1_000;
 /**
  * Writes items together that arrive at the same time, or while earlier ones are being written. When idle an item goes
  * at once and waits for nobody; under load batches grow by themselves. One large batch is less work than several small
- * ones that wait for each other's locks, so a second one goes beside it only when it is as large: then the database has
- * the next one at hand while answers and requests are worked on. A tenant that has been calm does not wait for that:
+ * ones that wait for each other's locks, so a second one goes beside it only when it is as large, and the first is no
+ * heavy one: then the database has the next one at hand while answers and requests are worked on. A tenant that has been calm does not wait for that:
  * a flood of others, or a batch that takes long, does not hold it up. Nor does the process answer more of a flood at once than
  * a calm tenant's request can wait for. In a batch tenants take turns, so that no flood queues in front of the others.
  * A tenant whose rows are locked by someone else is moved to a lane of its own and holds up nobody.
@@ -50,8 +57,8 @@ export class Batcher<Item, Result> {
   readonly #idle: (() => void)[] = [];
   #inFlight = 0;
   #waiting = 0;
-  /** Of the last batch with something of a tenant that is not calm. */
-  #lastSize = 0;
+  /** Of the last batch for all tenants. */
+  #last = { count: 0, bytes: 0 };
   #isPumpDue = false;
 
   constructor(options: BatcherOptions<Item, Result>) {
@@ -98,13 +105,13 @@ export class Batcher<Item, Result> {
     while (this.#inFlight < this.#options.maxInFlight) {
       const isForAll = this.#inFlight === 0 || this.#isWorthAnother();
       const batch = this.#take((tenant) => !this.#ownLanes.has(tenant) && (isForAll || this.#isCalm(tenant)));
-      if (batch.length === 0) break;
-      if (isForAll) this.#lastSize = batch.length;
-      const tenants = new Set(batch.map(({ item }) => this.#options.tenantOf(item)));
+      if (batch.items.length === 0) break;
+      if (isForAll) this.#last = { count: batch.items.length, bytes: batch.bytes };
+      const tenants = new Set(batch.items.map(({ item }) => this.#options.tenantOf(item)));
       this.#noteCalm(tenants);
       this.#note(tenants, Number.POSITIVE_INFINITY);
       this.#inFlight++;
-      void this.#writeShared(batch).finally(() => {
+      void this.#writeShared(batch.items).finally(() => {
         this.#note(tenants, performance.now());
         this.#inFlight--;
         this.#pumpSoon();
@@ -122,10 +129,11 @@ export class Batcher<Item, Result> {
   }
 
   #isWorthAnother(): boolean {
-    const { minItemsBeside = Number.POSITIVE_INFINITY } = this.#options;
+    const { minItemsBeside = Number.POSITIVE_INFINITY, maxBytes } = this.#options;
     return (
       this.#inFlight === 1 &&
-      this.#waiting >= Math.max(minItemsBeside, this.#lastSize) &&
+      this.#waiting >= Math.max(minItemsBeside, this.#last.count) &&
+      this.#last.bytes <= maxBytes * LIGHT_PART &&
       !this.#isConsiderate()
     );
   }
@@ -145,10 +153,10 @@ export class Batcher<Item, Result> {
   }
 
   /** Takes one item of each tenant in turn, until the batch is full. At least one, however large it is. */
-  #take(isEligible: (tenant: string) => boolean): Waiting<Item, Result>[] {
+  #take(isEligible: (tenant: string) => boolean): Batch<Item, Result> {
     const { maxItems, maxItemsBesideCalm = maxItems, maxBytes } = this.#options;
     const isConsiderate = this.#isConsiderate();
-    const batch: Waiting<Item, Result>[] = [];
+    const items: Waiting<Item, Result>[] = [];
     const taken = new Map<string, number>();
     let bytes = 0;
     // A tenant that was served goes to the end of the map, where this loop comes upon it again.
@@ -157,17 +165,18 @@ export class Batcher<Item, Result> {
       const ofTenant = taken.get(tenant) ?? 0;
       const isShareTaken = isConsiderate && tenant !== this.#calm.tenant && ofTenant >= maxItemsBesideCalm;
       if (!next || isShareTaken || !isEligible(tenant)) continue;
-      bytes += this.#options.bytesOf(next.item);
-      const isFull = batch.length >= maxItems || bytes > maxBytes;
-      if (isFull && batch.length > 0) break;
+      const bytesWithNext = bytes + this.#options.bytesOf(next.item);
+      const isFull = items.length >= maxItems || bytesWithNext > maxBytes;
+      if (isFull && items.length > 0) break;
+      bytes = bytesWithNext;
       queue.shift();
       this.#waiting--;
       taken.set(tenant, ofTenant + 1);
       this.#queues.delete(tenant);
       if (queue.length > 0) this.#queues.set(tenant, queue);
-      batch.push(next);
+      items.push(next);
     }
-    return batch;
+    return { items, bytes };
   }
 
   async #writeShared(batch: readonly Waiting<Item, Result>[]): Promise<void> {
@@ -209,7 +218,7 @@ export class Batcher<Item, Result> {
   /** Writes batches of this tenant only, until none of it waits; then it shares batches with others again. */
   async #runOwnLane(tenant: string): Promise<void> {
     for (;;) {
-      const batch = this.#take((candidate) => candidate === tenant);
+      const { items: batch } = this.#take((candidate) => candidate === tenant);
       if (batch.length === 0) break;
       try {
         settle(

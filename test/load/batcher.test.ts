@@ -17,7 +17,7 @@ function openBatcher({ maxItemsBesideCalm = 10, minItemsBeside = Number.POSITIVE
         written.push({ names: items.map(({ name }) => name), finish });
       }),
     tenantOf: ({ tenant }) => tenant,
-    bytesOf: () => 1,
+    bytesOf: ({ name }) => (name.endsWith('!') ? 200 : 1),
     isLockTimeout: () => false,
     maxItems: 10,
     maxItemsBesideCalm,
@@ -106,6 +106,25 @@ it('a second batch goes beside the first when it is as large, and no third', asy
   await batches(4);
   written[3]!.finish();
   await fourth;
+  await batcher.drained();
+});
+
+it('no second batch goes beside a heavy one, whose locks it would wait for too long', async () => {
+  const { batcher, written, add, batches } = openBatcher({ minItemsBeside: 2 });
+  const opening = add('a1', 'b1');
+  await batches(1);
+  written[0]!.finish();
+  await opening;
+  const heavy = add('a2!', 'b2');
+  await batches(2);
+  const light = add('a3', 'b3');
+  await afterTurns();
+  expect(written).toHaveLength(2);
+  written[1]!.finish();
+  await heavy;
+  await batches(3);
+  written[2]!.finish();
+  await light;
   await batcher.drained();
 });
 
