@@ -5,7 +5,7 @@ import { type Fit, parseRequest } from './pages.js';
 /** A list that hangs on a parent, such as the messages of a thread. Names are of this program, never a caller's. */
 export interface NestedList<Row> {
   readonly table: string;
-  /** What is read of a row, in the words of SQL; everything by default. */
+  /** What is read of a row, in the words of SQL, under the names of the row's members; everything by default. */
   readonly columns?: string;
   /** The column that holds the parent, and its type. */
   readonly parent: { readonly column: string; readonly type: 'text' | 'uuid' | 'int' };
@@ -60,9 +60,10 @@ export async function readNestedPages<Row extends object>(
     page.limit + 1,
     ...(isFiltered ? [filter.value] : []),
   );
-  const names = camelCaseOf(rows[0]);
+  // Columns that are spelt out are named as they are to be.
+  const names = nested.columns === undefined ? camelCaseOf(rows[0]) : null;
   const groups = new Map<unknown, Row[]>(parents.map(({ key }) => [key, []]));
-  for (const row of rows) groups.get(row.parent_key)?.push(renamed(row, names) as Row);
+  for (const row of rows) groups.get(row.parent_key)?.push((names ? renamed(row, names) : row) as Row);
   const pages = parents.map(({ key }) => groups.get(key) ?? []);
   const sizes = nested.fit?.(pages.map((found) => found.slice(0, page.limit)));
   return parents.map(({ list }, index) => toConnection(list, page, pages[index] ?? [], sizes?.[index]));
