@@ -26,7 +26,7 @@ const DEFAULT_SETTINGS: Settings = {
   min_wal_size: '80MB',
   log_lock_waits: 'on',
   // Connections keep the plans of their first statements, and of how they check foreign keys, until a table is
-  // analysed. Those made while it was new go through all of it, or all of a tenant, so it is looked at often.
+  // analysed. Those made while it was small go through all of it, so it is looked at often while it grows.
   autovacuum_naptime: '5s',
   timezone: 'UTC',
 };

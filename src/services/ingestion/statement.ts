@@ -119,7 +119,8 @@ attached AS (
  * is left out of the answer. A message whose named thread has been deleted meanwhile has no thread to go to:
  * the null breaks the column's constraint and with it the whole statement.
  *
- * Each part takes time also when it has nothing to do, so there is a text without the rarer ones.
+ * Each part takes time also when it has nothing to do, so there is a text without the rarer ones, and for one message
+ * a text that groups and numbers nothing.
  */
 const storeMessagesText = ({ input, placeInThread, threads }: Beginning, { hasKeys, hasFiles }: Parts) => `
 WITH input AS (${input}
