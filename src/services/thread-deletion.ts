@@ -1,3 +1,4 @@
+import type { Database } from '../database/client.js';
 import { notFound } from '../errors.js';
 import { APPEND_EVENTS } from '../events/append.js';
 import { decodeId } from '../ids.js';
@@ -22,20 +23,13 @@ ORDER BY tenant_id, id
 FOR UPDATE`;
 
 /**
- * What was still to be sent of the thread's oldest messages is cancelled, and the messages go, with their logs.
+ * What was still to be sent of the messages that were locked is cancelled, and the messages go, with their logs.
  * First the messages are locked, then their deliveries, each in the order of all who lock them.
  */
 const DELETE_MESSAGES = `
 WITH doomed AS (
   SELECT m.tenant_id, m.id FROM conversation_message m
-  WHERE (m.tenant_id, m.id) IN (
-    SELECT tenant_id, id FROM conversation_message
-    WHERE tenant_id = $1 AND thread_id = $2::uuid
-    ORDER BY position
-    LIMIT $3
-  )
-  ORDER BY m.tenant_id, m.id
-  FOR UPDATE
+  WHERE m.tenant_id = $1 AND m.id = ANY ($2::uuid[])
 ),
 waiting AS (
   SELECT d.tenant_id, d.id
@@ -50,9 +44,9 @@ cancelled AS (
   WHERE d.tenant_id = w.tenant_id AND d.id = w.id
 ),
 deleted AS (
-  DELETE FROM conversation_message m USING doomed x WHERE m.tenant_id = x.tenant_id AND m.id = x.id RETURNING 1
+  DELETE FROM conversation_message m USING doomed x WHERE m.tenant_id = x.tenant_id AND m.id = x.id
 )
-SELECT count(*)::int AS deleted FROM deleted`;
+SELECT count(*)::int FROM doomed`;
 
 /** No message can come into a locked thread, so whether it is empty is decided by the statement that follows. */
 const LOCK_THREAD = `
@@ -92,21 +86,42 @@ export async function deleteThread(context: Context, actor: Actor, threadId: str
   const { database } = context;
   const thread = { tenantId_id: { tenantId: actor.tenantId, id } };
   if (!(await database.thread.findUnique({ where: thread, select: { id: true } }))) throw notFound('Thread');
-  const run = async (lock: string, statement: string, ...more: unknown[]) => {
-    const values = [actor.tenantId, id, ...more];
-    const [, rows] = await database.$transaction([
-      database.$queryRawUnsafe(lock, ...values),
-      database.$queryRawUnsafe<{ deleted: number }[]>(statement, ...values),
-    ]);
-    return rows[0]?.deleted ?? 0;
-  };
-  // A message may arrive between the two; then the thread is not empty yet and both are done again.
+  // A message may arrive before the thread is locked; then it is not empty yet and both are done again.
   do {
-    while ((await run(LOCK_MESSAGES, DELETE_MESSAGES, MESSAGES_A_STEP)) > 0);
+    while ((await deleteMessages(database, actor.tenantId, id)) > 0);
   } while (
-    (await run(LOCK_THREAD, DELETE_THREAD)) === 0 &&
+    !(await deleteEmptyThread(database, actor.tenantId, id)) &&
     (await database.thread.findUnique({ where: thread }))
   );
   context.hints.ring();
   return threadId;
+}
+
+/**
+ * A step of messages. The second statement sees the deliveries that were dispatched before the messages were locked,
+ * and takes only those messages: of one that came between the two it could miss a delivery, which would wait for ever.
+ */
+const deleteMessages = (database: Database, tenantId: string, threadId: string): Promise<number> =>
+  database.$transaction(async (transaction) => {
+    const locked = await transaction.$queryRawUnsafe<{ id: string }[]>(
+      LOCK_MESSAGES,
+      tenantId,
+      threadId,
+      MESSAGES_A_STEP,
+    );
+    if (locked.length === 0) return 0;
+    await transaction.$queryRawUnsafe(
+      DELETE_MESSAGES,
+      tenantId,
+      locked.map(({ id }) => id),
+    );
+    return locked.length;
+  });
+
+async function deleteEmptyThread(database: Database, tenantId: string, threadId: string): Promise<boolean> {
+  const [, [outcome]] = await database.$transaction([
+    database.$queryRawUnsafe(LOCK_THREAD, tenantId, threadId),
+    database.$queryRawUnsafe<{ deleted: number }[]>(DELETE_THREAD, tenantId, threadId),
+  ]);
+  return outcome?.deleted === 1;
 }
