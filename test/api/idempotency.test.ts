@@ -356,6 +356,52 @@ describe('a message to a thread that is deleted at the same moment', () => {
     }
   });
 
+  it('leaves nothing pending of a message that comes, and is dispatched, while others are deleted', async () => {
+    const client = await app.tenant();
+    const { body: first } = await client.rest('POST', '/inbound', message);
+    const [holder, dispatcher] = [new pg.Client(app.databaseUrl), new pg.Client(app.databaseUrl)];
+    await Promise.all([holder.connect(), dispatcher.connect()]);
+    try {
+      await holder.query('BEGIN');
+      await holder.query('SELECT 1 FROM conversation_message WHERE tenant_id = $1 FOR UPDATE', [
+        client.tenantId,
+      ]);
+      const deletion = client.rest('DELETE', `/threads/${first.threadId}?permanent=true`);
+      const blockedBy = (pid: number) =>
+        eventually(async () => {
+          const { rows } = await database.query(
+            'SELECT 1 FROM pg_stat_activity WHERE $1::int = ANY (pg_blocking_pids(pid))',
+            [pid],
+          );
+          return rows.length > 0;
+        });
+      const pidOf = async (connection: pg.Client) =>
+        (await connection.query('SELECT pg_backend_pid() AS pid')).rows[0].pid as number;
+      await blockedBy(await pidOf(holder));
+      await client.rest('POST', '/inbound', message);
+      await dispatcher.query('BEGIN');
+      await dispatcher.query(
+        `WITH later AS (
+           SELECT * FROM conversation_message WHERE tenant_id = $1 AND position = 2 FOR KEY SHARE
+         )
+         INSERT INTO delivery (tenant_id, id, kind, lane_id, in_order, event_type, occurred_at, thread_id, message_id)
+         SELECT tenant_id, uuid_v7(), 'signal', thread_id, true, 'message.created', now(), thread_id, id FROM later`,
+        [client.tenantId],
+      );
+      await holder.query('COMMIT');
+      await blockedBy(await pidOf(dispatcher));
+      await dispatcher.query('COMMIT');
+      expect((await deletion).status).toBe(200);
+      const { rows } = await database.query(
+        'SELECT DISTINCT status FROM delivery WHERE tenant_id = $1 AND message_id IS NULL',
+        [client.tenantId],
+      );
+      expect(rows).toEqual([{ status: 'cancelled' }]);
+    } finally {
+      await Promise.all([holder.end(), dispatcher.end()]);
+    }
+  });
+
   it('is stored whole or not at all, and what was queued of it comes to an end', async () => {
     const client = await app.tenant();
     const receiver = await startReceiver();
