@@ -67,13 +67,12 @@ test('foreign keys are checked by the primary key from the first row on', async 
 
 test('a new database is empty, and counts from the beginning', async () => {
   await migrate(database.connectionString);
-  const tables = await run(
+  const tables = (await run(
     database,
-    `SELECT relname, (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %I', relname), false, true, '')))[1]::text AS rows
-     FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> '_prisma_migrations'`,
-  );
+    "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_prisma_migrations'",
+  )) as { name: string }[];
   expect(tables.length).toBeGreaterThan(15);
-  expect(tables).toEqual(tables.map((table) => ({ ...(table as object), rows: '0' })));
+  for (const { name } of tables) expect(await run(database, `SELECT * FROM ${name}`), name).toEqual([]);
   const [log] = await run(
     database,
     "SELECT nextval(pg_get_serial_sequence('conversation_message_log', 'id'))::int AS next",

@@ -31,13 +31,15 @@ function openBatcher({ maxItemsBesideCalm = 10, minItemsBeside = Number.POSITIVE
   return { batcher, written, add, batches };
 }
 
+/** Behind the turns in which a batch would have begun. */
+const afterTurns = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+
 it('what arrives together is written together, and what comes meanwhile after it', async () => {
   const { batcher, written, add, batches } = openBatcher();
   const first = add('a1', 'b1', 'a2');
   await batches(1);
   const second = add('a3', 'b2');
-  // Behind the turn in which a batch would have begun.
-  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  await afterTurns();
   expect(written.map(({ names }) => names)).toEqual([['a1', 'b1', 'a2']]);
   written[0]!.finish();
   expect(await first).toEqual(['a1', 'b1', 'a2']);
@@ -80,9 +82,6 @@ it('a flood goes in small batches while a calm tenant is about', async () => {
   await flood;
   await batcher.drained();
 });
-
-/** Behind the turns in which a batch would have begun. */
-const afterTurns = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
 it('a second batch goes beside the first when it is as large, and no third', async () => {
   const { batcher, written, add, batches } = openBatcher({ minItemsBeside: 3 });
