@@ -546,11 +546,27 @@ describe('connections', () => {
       paths.push(request.url);
       if (request.url === '/last') response.end();
     });
-    const client = createClient({ connectionsPerOrigin: 1, deadlineMs: 400 });
-    const results = await Promise.all(Array.from({ length: 5 }, () => post(client, listener.url)));
+    // What comes after the first connection, on which there is no answer, waits until nobody else does any more.
+    const held: (() => void)[] = [];
+    let dials = 0;
+    const { lookup } = resolver(() => ['127.0.0.1']);
+    const client = createClient({
+      connectionsPerOrigin: 1,
+      deadlineMs: 400,
+      lookup: (...call) => {
+        dials += 1;
+        if (dials === 2) held.push(() => lookup(...call));
+        else lookup(...call);
+      },
+    });
+    const to = (path: string) => post(client, `http://hooks.example:${listener.port}${path}`);
+    const results = await Promise.all(Array.from({ length: 5 }, () => to('/hook')));
     expect(results.map(({ error }) => error)).toEqual(Array(5).fill('timeout'));
+    await vi.waitFor(() => expect(held).toHaveLength(1));
+    held[0]!();
+    await vi.waitFor(() => expect(listener.connections.length).toBeGreaterThan(1));
     // This one comes after the four that waited.
-    expect((await post(client, listener.url.replace('/hook', '/last'))).error).toBeNull();
+    expect((await to('/last')).error).toBeNull();
     expect(paths).toEqual(['/hook', '/last']);
   });
 });

@@ -7,7 +7,7 @@ import { onWebhook, registerWebhook } from './webhooks.js';
 export interface FairnessOptions {
   /** What waits for the webhook that hangs. */
   readonly backlog: number;
-  /** How many messages the healthy webhook gets in each of the three measurements. */
+  /** How many messages the healthy webhook gets in each measurement. */
   readonly messages: number;
 }
 
@@ -17,6 +17,7 @@ export interface FairnessFigures {
    * after, because a machine may get other work meanwhile.
    */
   readonly aloneMs: number;
+  /** The median of three measurements in a row, for the same reason. */
   readonly besideMs: number;
   readonly hangingRequests: number;
 }
@@ -40,7 +41,8 @@ export async function measureFairness({ backlog, messages }: FairnessOptions): P
   const { id } = await registerWebhook(client, hanging.url, { events: ['thread.updated'] });
   await fill(app, client, backlog);
   await eventually(() => hanging.received.length > 0);
-  const besideMs = await delays(client, healthy, messages);
+  const beside: number[] = [];
+  while (beside.length < 3) beside.push(await delays(client, healthy, messages));
   const [left] = await query<{ count: number }>(
     app.databaseUrl,
     `SELECT count(*)::int AS count FROM delivery WHERE status = 'pending' AND event_type = 'thread.updated'`,
@@ -49,6 +51,7 @@ export async function measureFairness({ backlog, messages }: FairnessOptions): P
   const hangingRequests = hanging.received.length;
   await onWebhook(client, 'pauseWebhook', { id });
   const afterMs = await delays(client, healthy, messages);
+  const besideMs = beside.sort((a, b) => a - b)[1]!;
   return { aloneMs: Math.max(beforeMs, afterMs), besideMs, hangingRequests };
 }
 
