@@ -9,6 +9,8 @@ export const TRY_AGAIN_LATER = 1013;
 /** What is known of a connection. */
 export type Connection = {
   readonly socket: WebSocket;
+  /** What the socket speaks on. */
+  readonly stream: Socket;
   /** Checked again for every operation. */
   credential?: string | undefined;
   /** Those under way, subscriptions that have not come to their end included. */
@@ -27,14 +29,13 @@ const MAX_UNREAD_BYTES = 1_048_576;
  * Speaks graphql-transport-ws on a socket. The library's own adapter writes every stranger's malformed frame to
  * the console, and reads on from a client that reads nothing.
  */
-export function serveSocket<Extra>(
+export function serveSocket<Extra extends Connection>(
   protocol: Server<Extra & Record<PropertyKey, unknown>>,
-  socket: WebSocket,
-  connection: Socket,
   extra: Extra & Record<PropertyKey, unknown>,
   log: Log,
 ): void {
-  const stopPinging = keepAlive(socket, connection);
+  const { socket } = extra;
+  const stopPinging = keepAlive(extra);
   socket.on('ping', () => waitForReader(socket));
   // The socket is then closed, with the code that says why, by ws itself.
   socket.on('error', (error) => log.debug({ err: error }, 'a WebSocket broke'));
@@ -42,7 +43,7 @@ export function serveSocket<Extra>(
   const closed = protocol.opened(
     {
       protocol: socket.protocol,
-      send: (text) => send(socket, text),
+      send: (text) => send(extra, text),
       close: (code, reason) => socket.close(code, reason),
       onMessage: (handle) =>
         socket.on('message', (data) => {
@@ -65,11 +66,12 @@ export function serveSocket<Extra>(
 
 /**
  * Returns, or resolves, when it is on its way to the client; what a closed or broken socket would have got is dropped.
+ * The frame is written in one piece: ws writes head and text apart, which takes the system half as long again.
  */
-export function send(socket: WebSocket, text: string): Promise<void> | undefined {
+export function send({ socket, stream }: Connection, text: string): Promise<void> | undefined {
   if (socket.readyState !== socket.OPEN) return;
   let onSent = () => {};
-  socket.send(text, () => onSent());
+  stream.write(textFrame(text), () => onSent());
   // Mostly the system takes it at once, and then there is nothing to wait for.
   if (socket.bufferedAmount === 0) return;
   return new Promise((resolve) => {
@@ -77,26 +79,47 @@ export function send(socket: WebSocket, text: string): Promise<void> | undefined
   });
 }
 
+const FINAL_TEXT = 0x81;
+
+/** A message in one frame, as a server sends it: unmasked, and here never compressed (RFC 6455, section 5.2). */
+function textFrame(text: string): Buffer {
+  const bytes = Buffer.byteLength(text);
+  const headBytes = bytes < 126 ? 2 : bytes < 65_536 ? 4 : 10;
+  const frame = Buffer.allocUnsafe(headBytes + bytes);
+  frame[0] = FINAL_TEXT;
+  if (headBytes === 2) {
+    frame[1] = bytes;
+  } else if (headBytes === 4) {
+    frame[1] = 126;
+    frame.writeUInt16BE(bytes, 2);
+  } else {
+    frame[1] = 127;
+    frame.writeBigUInt64BE(BigInt(bytes), 2);
+  }
+  frame.write(text, headBytes);
+  return frame;
+}
+
 /**
  * Pings at intervals, and gives up on a client that has sent nothing since the last. Any byte will do: an answer to
  * a ping waits behind what the client is sending, such as a large message over a slow line. It also waits behind what
  * the client has not read yet: one that was sent something may take its time over it.
  */
-function keepAlive(socket: WebSocket, connection: Socket): () => void {
+function keepAlive({ socket, stream }: Connection): () => void {
   let bytesRead = -1;
   let silentIntervals = 0;
   let bytesWrittenWhenHeard = 0;
   let pingsSinceHeard = 0;
   const hear = () => {
-    bytesWrittenWhenHeard = connection.bytesWritten;
+    bytesWrittenWhenHeard = stream.bytesWritten;
     pingsSinceHeard = 0;
   };
   socket.on('message', hear).on('ping', hear).on('pong', hear);
 
   const interval = setInterval(() => {
-    silentIntervals = connection.bytesRead === bytesRead ? silentIntervals + 1 : 0;
-    bytesRead = connection.bytesRead;
-    const wasSentMore = connection.bytesWritten - bytesWrittenWhenHeard > pingsSinceHeard * PING_BYTES;
+    silentIntervals = stream.bytesRead === bytesRead ? silentIntervals + 1 : 0;
+    bytesRead = stream.bytesRead;
+    const wasSentMore = stream.bytesWritten - bytesWrittenWhenHeard > pingsSinceHeard * PING_BYTES;
     if (silentIntervals > (wasSentMore ? INTERVALS_TO_READ : 0)) return socket.terminate();
     pingsSinceHeard++;
     if (socket.readyState === socket.OPEN) socket.ping();

@@ -99,7 +99,7 @@ export function createSubscribe(
         );
         if (isOver) return null;
         if (typeof answer !== 'string') return answer;
-        const sending = send(connection.socket, head + answer + tail);
+        const sending = send(connection, head + answer + tail);
         if (sending) await sending;
       }
     }

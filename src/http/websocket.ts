@@ -147,9 +147,9 @@ export function mountWebSocket(
 
   const stopAccepting = acceptWebSockets(server, GRAPHQL_PATH, config, (request, socket, head) =>
     sockets.handleUpgrade(request, socket, head, (ws) => {
-      const connection: Connection = { socket: ws, operations: 0 };
+      const connection: Connection = { socket: ws, stream: request.socket, operations: 0 };
       connections.add(connection);
-      serveSocket(protocol, ws, request.socket, connection, log);
+      serveSocket(protocol, connection, log);
     }),
   );
 

@@ -41,6 +41,21 @@ async function initialised(url: string, apiKey: string): Promise<RawSocket> {
   return socket;
 }
 
+describe('a message', () => {
+  // Where the length of a frame is written in one way and in the next (RFC 6455, section 5.2).
+  it.each([125, 126, 65_535, 65_536, 200_000])('of %i bytes arrives as it is', async (bytes) => {
+    const socket = await initialised(app.url, app.apiKey);
+    const end = { id: 'ü€😀', type: 'complete' };
+    const id = end.id.padEnd(end.id.length + bytes - Buffer.byteLength(JSON.stringify(end)), 'x');
+    const lengths: number[] = [];
+    socket.socket.on('message', (data: Buffer) => lengths.push(data.length));
+    socket.run(id, '{ viewer { tenantId } }');
+    await eventually(() => socket.messages.at(-1).type === 'complete');
+    expect(socket.messages.slice(1).map((message) => message.id)).toEqual([id, id]);
+    expect(lengths.at(-1)).toBe(bytes);
+  });
+});
+
 describe('the protocol: a socket is closed', () => {
   it('with 4406 when it speaks another protocol, or names none', async () => {
     expect(await (await openRawSocket(app.url, ['graphql-ws', 'soap'])).closed).toBe(4406);
