@@ -1,7 +1,6 @@
 import {
   type DocumentNode,
   type ExecutionResult,
-  execute,
   GraphQLError,
   type GraphQLFormattedError,
   type GraphQLSchema,
@@ -17,6 +16,7 @@ import type { Context } from '../services/context.js';
 import { withinDeadline } from './graphql-deadline.js';
 import type { Documents } from './graphql-documents.js';
 import { formatError, toGraphQLError, withCode } from './graphql-errors.js';
+import { createExecute } from './graphql-execution.js';
 import { type Allowance, RateLimited, type RateLimiter } from './rate-limit.js';
 
 /** What an operation counts for; shown in `extensions.cost` of its answer. */
@@ -73,6 +73,7 @@ export function createOperations(
   budgets: RateLimiter | null,
 ): Operations {
   const costOf = createCostOf(schema);
+  const execute = createExecute(schema);
   const { config, log } = services;
   const limit = config.graphqlMaxCost;
 
@@ -105,10 +106,9 @@ export function createOperations(
     async run({ document, definition, variables }, caller, rootValue) {
       const executeWith = (services: Context) =>
         execute({
-          schema,
           document,
-          operationName: definition.name?.value,
-          variableValues: variables,
+          definition,
+          variables,
           contextValue: createGraphQLContext(services, caller),
           rootValue,
         });
