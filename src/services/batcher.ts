@@ -111,9 +111,20 @@ export class Batcher<Item, Result> {
       this.#noteCalm(tenants);
       this.#note(tenants, Number.POSITIVE_INFINITY);
       this.#inFlight++;
-      void this.#writeShared(batch.items).finally(() => {
+      let isOver = false;
+      const end = () => {
+        if (isOver) return;
+        isOver = true;
         this.#note(tenants, performance.now());
         this.#inFlight--;
+      };
+      const goOn = () => {
+        if (this.#waiting < batch.items.length) return;
+        end();
+        this.#pump();
+      };
+      void this.#writeShared(batch.items, goOn).finally(() => {
+        end();
         this.#pumpSoon();
       });
     }
@@ -179,19 +190,22 @@ export class Batcher<Item, Result> {
     return { items, bytes };
   }
 
-  async #writeShared(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+  /**
+   * @param goOn is called between writing and answering: when as much waits as was written, that is on its way before
+   * the answers, which take Node about as long as the writing takes the database. Less waits for what the answers bring.
+   */
+  async #writeShared(batch: readonly Waiting<Item, Result>[], goOn: () => void): Promise<void> {
+    const items = batch.map(({ item }) => item);
+    let outcomes: readonly PromiseSettledResult<Result>[];
     try {
-      settle(
-        batch,
-        await this.#options.write(
-          batch.map(({ item }) => item),
-          'shared',
-        ),
-      );
+      outcomes = await this.#options.write(items, 'shared');
     } catch (error) {
       if (this.#options.isLockTimeout(error)) this.#moveToOwnLanes(batch);
       else await this.#writeOneByOne(batch, 'shared');
+      return;
     }
+    goOn();
+    settle(batch, outcomes);
   }
 
   /** One bad item fails alone: its neighbours are written again without it. */

@@ -50,6 +50,29 @@ it('what arrives together is written together, and what comes meanwhile after it
   await batcher.drained();
 });
 
+it('as much as was written is on its way before the answers, less waits for what they bring', async () => {
+  const { batcher, written, add, batches } = openBatcher();
+  const writtenWhenAnswered: number[] = [];
+  const noting = (answers: Promise<string[]>) =>
+    answers.finally(() => writtenWhenAnswered.push(written.length));
+  const first = noting(add('a1', 'b1'));
+  await batches(1);
+  const second = noting(add('a2', 'b2', 'a3'));
+  written[0]!.finish();
+  await first;
+  expect(written[1]!.names.sort()).toEqual(['a2', 'a3', 'b2']);
+  const third = add('b3', 'b4');
+  written[1]!.finish();
+  await second;
+  const fourth = add('a4', 'a5');
+  await batches(3);
+  expect(writtenWhenAnswered).toEqual([2, 2]);
+  expect(written[2]!.names.sort()).toEqual(['a4', 'a5', 'b3', 'b4']);
+  written[2]!.finish();
+  await Promise.all([third, fourth]);
+  await batcher.drained();
+});
+
 it('a tenant that was calm does not wait for the batch of others', async () => {
   const { batcher, written, add, batches } = openBatcher();
   const flood = add('a1', 'a2', 'a3');
