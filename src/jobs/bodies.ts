@@ -55,7 +55,7 @@ function signalBody({ tenantId, threadId, workflowId, participantId, message }: 
       channel: message.channel,
       channelKey: message.channelKey,
       participantId,
-      receivedAt: new Date(message.createdAt).toISOString(),
+      receivedAt: message.createdAt.toISOString(),
       content: message.content,
       direction: message.direction,
       metadata: message.metadata,

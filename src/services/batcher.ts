@@ -119,7 +119,7 @@ export class Batcher<Item, Result> {
         this.#inFlight--;
       };
       const goOn = () => {
-        if (this.#waiting < batch.items.length) return;
+        if (this.#waiting < batch.items.length || this.#isConsiderate()) return;
         end();
         this.#pump();
       };

@@ -32,7 +32,7 @@ export interface ClaimedDelivery {
     readonly contentBytes: number;
     readonly metadata: object;
     readonly direction: 'inbound' | 'outbound';
-    readonly createdAt: string;
+    readonly createdAt: Date;
   } | null;
   /** Where it is posted to; null for a signal that goes to a queue, and while the workflow has no handler. */
   readonly target: {
@@ -164,11 +164,9 @@ SELECT coalesce(c.lane_id, p.lane_id) AS "laneId", p.milliseconds::float8 AS "pa
        c.schedule_start AS "scheduleStart",
        c.thread_id AS "threadId", c.workflow_id AS "workflowId",
        coalesce(t.participant_id, c.data ->> 'participantId') AS "participantId",
-       CASE WHEN m.id IS NOT NULL THEN jsonb_build_object(
-         'id', m.id, 'channel', m.channel, 'channelKey', m.channel_key, 'contentBytes', m.content_bytes,
-         'content', CASE WHEN m.content_bytes <= ${MAX_CLAIMED_CONTENT_BYTES} THEN m.content END,
-         'metadata', m.metadata, 'direction', m.direction, 'createdAt', m.created_at
-       ) END AS message,
+       m.id AS "messageId", m.channel, m.channel_key AS "channelKey", m.content_bytes AS "contentBytes",
+       CASE WHEN m.content_bytes <= ${MAX_CLAIMED_CONTENT_BYTES} THEN m.content END AS content,
+       m.metadata, m.direction::text AS direction, m.created_at AS "createdAt",
        CASE
          WHEN w.id IS NOT NULL THEN jsonb_build_object(
            'id', w.id, 'url', w.url, 'sealedSecret', encode(w.sealed_secret, 'base64'), 'headers', w.headers,
@@ -204,12 +202,23 @@ export interface Look {
   readonly limit: number;
 }
 
+type Message = NonNullable<ClaimedDelivery['message']>;
+
+/** A delivery with the parts of its message, or a lane that pauses, or both. */
+type Row = Omit<ClaimedDelivery, 'id' | 'message'> &
+  Omit<Message, 'id'> & {
+    readonly laneId: string;
+    readonly pauseMs: number | null;
+    readonly id: string | null;
+    readonly messageId: string | null;
+  };
+
 /**
  * Claims due deliveries of different lanes, under a fresh token.
  * @returns a claim for each lane, in their order
  */
 export async function claimDeliveries(database: Database, looks: readonly Look[]): Promise<Claim[]> {
-  const rows = await runStatement<ClaimedDelivery & { laneId: string; pauseMs: number | null }>(
+  const rows = await runStatement<Row>(
     database,
     CLAIM,
     looks.map(({ lane }) => lane.tenantId),
@@ -218,12 +227,20 @@ export async function claimDeliveries(database: Database, looks: readonly Look[]
     randomUUID(),
     LEASE_MS,
   );
-  const ofLane = new Map<string, typeof rows>();
-  for (const row of rows) ofLane.set(row.laneId, [...(ofLane.get(row.laneId) ?? []), row]);
-  return looks.map(({ lane }) => {
-    const claimed = ofLane.get(lane.laneId) ?? [];
-    return { deliveries: claimed.filter(({ id }) => id !== null), pauseMs: claimed[0]?.pauseMs ?? null };
-  });
+  const claims = new Map<string, { deliveries: ClaimedDelivery[]; pauseMs: number | null }>();
+  for (const row of rows) {
+    const claim = claims.get(row.laneId) ?? { deliveries: [], pauseMs: row.pauseMs };
+    claims.set(row.laneId, claim);
+    if (row.id !== null) claim.deliveries.push(toDelivery(row, row.id));
+  }
+  return looks.map(({ lane }) => claims.get(lane.laneId) ?? { deliveries: [], pauseMs: null });
+}
+
+function toDelivery(row: Row, id: string): ClaimedDelivery {
+  const { laneId, pauseMs, messageId, ...rest } = row;
+  const { channel, channelKey, content, contentBytes, metadata, direction, createdAt, ...delivery } = rest;
+  const message = { channel, channelKey, content, contentBytes, metadata, direction, createdAt };
+  return { ...delivery, id, message: messageId === null ? null : { id: messageId, ...message } };
 }
 
 const CONTENT = 'SELECT content FROM conversation_message WHERE tenant_id = $1 AND id = $2::uuid';
