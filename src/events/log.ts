@@ -44,9 +44,10 @@ e.tenant_id AS "tenantId", e.sequence, e.type, e.occurred_at AS "occurredAt", e.
 e.participant_id AS "participantId", e.thread_id AS "threadId", e.message_id AS "messageId",
 e.workflow_conversation_id AS "workflowConversationId", e.data`;
 
+// Of the lists the planner sees no length, for which it would plan anew each time.
 const READ_NEW = `
 SELECT ${COLUMNS}
-FROM unnest($1::text[], $2::bigint[]) AS r (tenant_id, after)
+FROM unnest((SELECT $1::text[]), (SELECT $2::bigint[])) AS r (tenant_id, after)
 CROSS JOIN LATERAL (
   SELECT * FROM event e WHERE e.tenant_id = r.tenant_id AND e.sequence > r.after ORDER BY e.sequence LIMIT $3
 ) e
