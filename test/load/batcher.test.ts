@@ -55,19 +55,19 @@ it('as much as was written is on its way before the answers, less waits for what
   const writtenWhenAnswered: number[] = [];
   const noting = (answers: Promise<string[]>) =>
     answers.finally(() => writtenWhenAnswered.push(written.length));
-  const first = noting(add('a1', 'b1'));
+  const ten = (from: number) => Array.from({ length: 10 }, (_, index) => `a${from + index}`);
+  const first = noting(add(...ten(0)));
+  const second = noting(add(...ten(10)));
   await batches(1);
-  const second = noting(add('a2', 'b2', 'a3'));
   written[0]!.finish();
   await first;
-  expect(written[1]!.names.sort()).toEqual(['a2', 'a3', 'b2']);
-  const third = add('b3', 'b4');
+  const third = add('a20', 'a21');
   written[1]!.finish();
   await second;
-  const fourth = add('a4', 'a5');
+  const fourth = add('a22');
   await batches(3);
   expect(writtenWhenAnswered).toEqual([2, 2]);
-  expect(written[2]!.names.sort()).toEqual(['a4', 'a5', 'b3', 'b4']);
+  expect(written.map(({ names }) => names)).toEqual([ten(0), ten(10), ['a20', 'a21', 'a22']]);
   written[2]!.finish();
   await Promise.all([third, fourth]);
   await batcher.drained();
@@ -103,6 +103,23 @@ it('a flood goes in small batches while a calm tenant is about', async () => {
     written[index + 1]!.finish();
   }
   await flood;
+  await batcher.drained();
+});
+
+it('a flood is answered before more of it is written while a calm tenant is about', async () => {
+  const { batcher, written, add, batches } = openBatcher({ maxItemsBesideCalm: 4 });
+  const calm = add('c1');
+  await batches(1);
+  written[0]!.finish();
+  await calm;
+  const first = add('a1', 'a2', 'a3', 'a4').then(() => written.length);
+  const second = add('a5', 'a6', 'a7', 'a8');
+  await batches(2);
+  written[1]!.finish();
+  expect(await first).toBe(2);
+  await batches(3);
+  written[2]!.finish();
+  await second;
   await batcher.drained();
 });
 
