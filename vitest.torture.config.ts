@@ -1,13 +1,14 @@
 import { defineConfig } from 'vitest/config';
-import ordinary from './vitest.config.js';
+import ordinary, { common } from './vitest.config.js';
 
-const { include: _, exclude: __, ...test } = ordinary.test ?? {};
+const { projects: _, ...test } = ordinary.test ?? {};
 
 /** The long tests, one file after the other: each loads the machine by itself. */
 export default defineConfig({
   ...ordinary,
   test: {
     ...test,
+    ...common,
     include: ['test/torture/**/*.test.ts'],
     fileParallelism: false,
     testTimeout: 900_000,

@@ -114,7 +114,9 @@ export async function createApp(config: Config, log: Log, overrides: Overrides =
     const doorbell = openDoorbell(queueBackend, log);
     const hints = await acquire(openHints(connectionString, log), (held) => held.close());
     const liveFeed = await acquire(startLiveFeed(database, hints, log), (feed) => feed.close());
-    const ingestion = await acquire(createIngestion(shared, database, hints), (held) => held.drained());
+    const ingestion = await acquire(createIngestion(shared, database, hints, liveFeed), (held) =>
+      held.drained(),
+    );
     // With PORT=0 the address is known only when it is listened on.
     let publicUrl = config.publicUrl ?? localUrl(config);
     const attachmentLinks = createAttachmentLinks(secretsKey, () => publicUrl);

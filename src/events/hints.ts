@@ -7,10 +7,16 @@ import type { Log } from '../log.js';
  * all others. Hints carry no data and may be lost; whoever depends on the log also polls it.
  */
 export interface Hints {
-  /** Call after a commit, never inside a transaction: a NOTIFY there takes a database-wide lock at commit. */
-  ring(): void;
-  /** Calls the listener at every hint until the returned function is called. */
-  onHint(listener: () => void): () => void;
+  /**
+   * Call after a commit, never inside a transaction: a NOTIFY there takes a database-wide lock at commit.
+   * @param bring is called first, and hands this process's live feed what was committed; answers whether the feed has it all
+   */
+  ring(bring?: () => boolean): void;
+  /**
+   * Calls the listener at every hint until the returned function is called.
+   * @param listener is told whether the live feed of this process was brought what the hint is about
+   */
+  onHint(listener: (isBrought: boolean) => void): () => void;
   close(): Promise<void>;
 }
 
@@ -29,7 +35,7 @@ const GONE_AFTER_MS = 4 * HERE_INTERVAL_MS;
  * Who hears a process for the first time answers, so that two know of each other at once.
  */
 export function openHints(connectionString: string, log: Log): Hints {
-  const listeners = new Set<() => void>();
+  const listeners = new Set<(isBrought: boolean) => void>();
   const closing = new AbortController();
   let client: pg.Client | null = null;
   let notifying = false;
@@ -37,13 +43,14 @@ export function openHints(connectionString: string, log: Log): Hints {
   /** When the others were last heard, by the process of Postgres that serves them. */
   const heard = new Map<number, number>();
 
-  const wake = () => {
-    for (const listener of listeners) listener();
+  const wake = (isBrought = false) => {
+    for (const listener of listeners) listener(isBrought);
   };
 
   function hear(from: number | undefined): void {
+    if (from !== undefined && from === processIdOf(client)) return;
     wake();
-    if (from === undefined || from === processIdOf(client)) return;
+    if (from === undefined) return;
     const isNew = !heard.has(from);
     heard.set(from, performance.now());
     if (isNew) void notify();
@@ -96,10 +103,10 @@ export function openHints(connectionString: string, log: Log): Hints {
 
   const running = run();
   return {
-    ring() {
+    ring(bring = () => false) {
       // Whoever waits for the commit hears of it first.
       setImmediate(() => {
-        wake();
+        wake(bring());
         if (!isAlone()) void notify();
       });
     },

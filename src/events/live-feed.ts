@@ -6,9 +6,18 @@ import { Inbox, Inboxes } from './inbox.js';
 import { type EventFilter, type LogEvent, lastSequence, readNewEvents } from './log.js';
 import { startPoller } from './poller.js';
 
+/** What this process has just committed to a tenant's log. */
+export interface Appended {
+  readonly tenantId: string;
+  /** Its first events, in order. */
+  readonly events: readonly LogEvent[];
+  /** The number of its last event; null when that is not known. */
+  readonly end: bigint | null;
+}
+
 /**
  * Follows the log for everyone in this process who wants to see it live: one reader reads the new events of the
- * tenants that have subscribers, once, and hands them out in memory.
+ * tenants that have subscribers, once, and hands them out in memory. What this process writes itself it may bring.
  */
 export interface LiveFeed {
   /**
@@ -23,6 +32,13 @@ export interface LiveFeed {
     filter: EventFilter,
     isShown?: (event: LogEvent) => boolean,
   ): AsyncIterableIterator<LogEvent>;
+  /** Whether somebody follows this tenant's log here. */
+  isFollowed(tenantId: string): boolean;
+  /**
+   * Hands out what was just committed where it comes next, so that it need not be read.
+   * @returns whether that was all of it; the rest is there to be read
+   */
+  bring(appended: readonly Appended[]): boolean;
   /** Reads all that was committed by now, and lets every subscription end behind it. */
   drain(): Promise<void>;
   /** Ends every subscription at once. */
@@ -43,7 +59,13 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
   let isDrained = false;
   let isClosed = false;
 
-  const reader = startPoller({ name: 'live feed', intervalMs: POLL_MS, hints, log, work: readOn });
+  const reader = startPoller({
+    name: 'live feed',
+    intervalMs: POLL_MS,
+    hints: { onHint: (listener) => hints.onHint((isBrought) => isBrought || listener(isBrought)) },
+    log,
+    work: readOn,
+  });
 
   /** Hands out what is new. Answers whether there is more. */
   async function readOn(): Promise<boolean> {
@@ -51,7 +73,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
     const { events, hasMore } = await readNewEvents(database, positions, EVENTS_A_READ);
     for (const event of events) {
       const channel = channels.get(event.tenantId);
-      // A channel that was closed and opened again meanwhile may already stand further on.
+      // What was brought meanwhile has come; and a channel that was closed and opened again may stand further on.
       if (!channel || event.sequence <= channel.position) continue;
       const isNext = event.sequence === channel.position + 1n;
       channel.position = event.sequence;
@@ -157,6 +179,21 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
 
   return {
     subscribe: follow,
+    isFollowed: (tenantId) => channels.has(tenantId),
+    bring(appended) {
+      let isAll = true;
+      for (const { tenantId, events, end } of appended) {
+        const channel = channels.get(tenantId);
+        if (!channel) continue;
+        for (const event of events) {
+          if (event.sequence !== channel.position + 1n) continue;
+          channel.position = event.sequence;
+          channel.inboxes.put(event);
+        }
+        if (end === null || channel.position < end) isAll = false;
+      }
+      return isAll;
+    },
     async drain() {
       await reader.stop();
       try {

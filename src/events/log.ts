@@ -4,6 +4,9 @@ import type { EventType } from './append.js';
 import { cursorExpired } from './cursor.js';
 import { withObjects } from './objects.js';
 
+/** What is shown of an entry of a message's log. */
+export type MessageLogEntry = Pick<MessageLog, 'timestamp' | 'event' | 'details'>;
+
 /** An entry of a tenant's log, with the objects it is about as they are now (null when they are gone). */
 export interface LogEvent {
   readonly tenantId: string;
@@ -16,7 +19,7 @@ export interface LogEvent {
   readonly messageId: string | null;
   readonly workflowConversationId: number | null;
   readonly data: unknown;
-  readonly message: (Message & { readonly logs: readonly MessageLog[] }) | null;
+  readonly message: (Message & { readonly logs: readonly MessageLogEntry[] }) | null;
   /** Of thread events only. */
   readonly thread: Thread | null;
   readonly workflowConversation: WorkflowConversation | null;

@@ -14,7 +14,7 @@ export interface Poller {
 export function startPoller(options: {
   readonly name: string;
   readonly intervalMs: number;
-  readonly hints: Hints | null;
+  readonly hints: Pick<Hints, 'onHint'> | null;
   readonly log: Log;
   readonly work: () => Promise<boolean>;
 }): Poller {

@@ -1,5 +1,6 @@
 import { runStatement } from '../database/client.js';
-import type { Message, MessageLog, Thread } from '../generated/prisma/client.js';
+import type { MessageLogEntry } from '../events/log.js';
+import type { Message, Thread } from '../generated/prisma/client.js';
 import { decodeId } from '../ids.js';
 import type { List, PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
@@ -7,7 +8,8 @@ import type { Context } from './context.js';
 import { readNestedPages } from './nested-pages.js';
 import { type Fit, readPage } from './pages.js';
 
-export type { Message, MessageLog } from '../generated/prisma/client.js';
+export type { MessageLogEntry as MessageLog } from '../events/log.js';
+export type { Message } from '../generated/prisma/client.js';
 
 /**
  * A message as lists read it: a large content is read only when it is asked for. Where content or log are there
@@ -15,7 +17,7 @@ export type { Message, MessageLog } from '../generated/prisma/client.js';
  */
 export type MessageHead = Omit<Message, 'content'> & {
   readonly content?: Message['content'] | null;
-  readonly logs?: readonly MessageLog[];
+  readonly logs?: readonly MessageLogEntry[];
 };
 
 /** A message in the words of SQL. A content of this size lies in the row itself, and is no work to bring along. */

@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import { runStatement } from '../database/client.js';
 import { notFound } from '../errors.js';
-import type { Message, MessageLog, Thread } from '../generated/prisma/client.js';
+import type { MessageLogEntry } from '../events/log.js';
+import type { Message, Thread } from '../generated/prisma/client.js';
 import { decodeId } from '../ids.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import { parseInput } from './input.js';
 import { getThread, wholeNumber } from './threads.js';
 
-export type MessageWithLogs = Message & { readonly logs: readonly MessageLog[] };
+export type MessageWithLogs = Message & { readonly logs: readonly MessageLogEntry[] };
 
 /** What is read of a thread in one go, counted in bytes of content: a thread may hold far more than the memory. */
 const MAX_BYTES_AT_ONCE = 8 * 1024 * 1024;

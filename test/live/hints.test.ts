@@ -55,7 +55,7 @@ test('two processes hear of each other from the start of the second on', async (
   await eventually(() => first.heard() > 0);
   await ring(first, 3); // as one that is alone
   const second = join(database);
-  await eventually(() => second.heard() >= 2, { describe: () => 'the second to hear itself' });
+  await eventually(() => second.heard() >= 2, { describe: () => 'the second to hear the first' });
   // Before either of them says again that it is here.
   for (const [from, to] of [
     [second, first],

@@ -213,6 +213,7 @@ it('many processes at once that store the same threads in any order make no dead
       await storeMessages(
         database,
         Array.from({ length: 20 }, () => message(batch)),
+        [],
       );
     }
   });

@@ -112,9 +112,12 @@ in_order AS (
     ORDER BY event_sequence
     LIMIT 1
   ) AS earliest
-  JOIN delivery d ON d.tenant_id = a.tenant_id AND d.id = earliest.id
-  WHERE a.slots > 0 AND d.status::text = 'pending' AND d.due_at <= now()
-  FOR UPDATE OF d SKIP LOCKED
+  CROSS JOIN LATERAL (
+    SELECT * FROM delivery
+    WHERE tenant_id = a.tenant_id AND id = earliest.id AND status::text = 'pending' AND due_at <= now()
+    FOR UPDATE SKIP LOCKED
+  ) AS d
+  WHERE a.slots > 0
 ),
 out_of_order AS (
   SELECT d.tenant_id, d.id, d.lane_id, d.due_at, a.slots

@@ -37,8 +37,9 @@ WITH input AS (
 locked_message AS (
   SELECT m.id FROM conversation_message m
   WHERE (m.tenant_id, m.id) IN (
-    SELECT d.tenant_id, d.message_id
-    FROM input i JOIN delivery d ON d.tenant_id = i.tenant_id AND d.id = i.id
+    SELECT i.tenant_id, d.message_id
+    FROM input i
+    CROSS JOIN LATERAL (SELECT message_id FROM delivery WHERE tenant_id = i.tenant_id AND id = i.id LIMIT 1) AS d
     WHERE i.status <> 'pending'
   )
   ORDER BY m.tenant_id, m.id
@@ -47,11 +48,12 @@ locked_message AS (
 held AS (
   SELECT d.tenant_id, d.id, d.webhook_id, d.attempt_count + 1 AS number, i.token, i.details, i.status AS outcome,
          i.due_at AS next_due_at, i.at, i.status_code, i.duration_ms, i.error, i.response_body
-  FROM delivery d
-  JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id
-  WHERE d.lease_token = i.token AND d.status = 'pending' AND (SELECT count(*) FROM locked_message) >= 0
-  ORDER BY d.tenant_id, d.id
-  FOR UPDATE OF d
+  FROM (SELECT * FROM input WHERE (SELECT count(*) FROM locked_message) >= 0 ORDER BY tenant_id, id) AS i
+  CROSS JOIN LATERAL (
+    SELECT * FROM delivery
+    WHERE tenant_id = i.tenant_id AND id = i.id AND lease_token = i.token AND status = 'pending'
+    FOR UPDATE
+  ) AS d
 ),
 settled AS (
   UPDATE delivery d

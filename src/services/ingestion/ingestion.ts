@@ -1,8 +1,16 @@
 import { type Database, isLockTimeout, sqlState } from '../../database/client.js';
 import { conflict, notFound } from '../../errors.js';
 import type { Hints } from '../../events/hints.js';
+import type { LiveFeed } from '../../events/live-feed.js';
 import { Batcher } from '../batcher.js';
-import { findKeptAnswers, type NewMessage, type StoredMessage, storeMessages } from './statement.js';
+import { appendedBy } from './appended.js';
+import {
+  findKeptAnswers,
+  type NewMessage,
+  type StoredMessage,
+  type StoredRow,
+  storeMessages,
+} from './statement.js';
 
 /** Takes messages in, exactly once per idempotency key, batched by nature. */
 export interface Ingestion {
@@ -32,9 +40,14 @@ const NOT_NULL_VIOLATION = '23502';
  * @param shared its short lock timeout keeps one locked tenant from holding up a batch of others
  * @param patient its long lock timeout is for tenants that have been moved to lanes of their own
  */
-export function createIngestion(shared: Database, patient: Database, hints: Hints): Ingestion {
+export function createIngestion(
+  shared: Database,
+  patient: Database,
+  hints: Hints,
+  liveFeed: LiveFeed,
+): Ingestion {
   const batcher = new Batcher<NewMessage, StoredMessage>({
-    write: (messages, lane) => writeBatch(lane === 'shared' ? shared : patient, messages, hints),
+    write: (messages, lane) => writeBatch(lane === 'shared' ? shared : patient, messages, hints, liveFeed),
     tenantOf: (message) => message.tenantId,
     bytesOf: ({ content, metadata, attachments }) =>
       attachments.reduce((bytes, { data }) => bytes + data.length, content.length + metadata.length),
@@ -52,12 +65,19 @@ async function writeBatch(
   database: Database,
   messages: readonly NewMessage[],
   hints: Hints,
+  liveFeed: LiveFeed,
 ): Promise<PromiseSettledResult<StoredMessage>[]> {
   const outcomes = new Map<NewMessage, PromiseSettledResult<StoredMessage>>();
   let remaining = messages;
   for (let tries = 1; remaining.length > 0 && tries <= MAX_TRIES; tries++) {
-    for (const [message, outcome] of await store(database, remaining)) outcomes.set(message, outcome);
-    if (outcomes.size > 0) hints.ring();
+    const tenants = new Set(remaining.map(({ tenantId }) => tenantId));
+    const followed = [...tenants].filter((tenantId) => liveFeed.isFollowed(tenantId));
+    const { stored, refused } = await store(database, remaining, followed);
+    for (const [message, { messageId, threadId, position, createdAt }] of stored) {
+      outcomes.set(message, fulfilled({ messageId, threadId, position, createdAt }));
+    }
+    for (const [message, reason] of refused) outcomes.set(message, rejected(reason));
+    if (stored.size > 0) hints.ring(() => liveFeed.bring(appendedBy(stored)));
     remaining = remaining.filter((message) => !outcomes.has(message));
     if (remaining.length > 0) {
       for (const [message, outcome] of await keptAnswers(database, remaining)) outcomes.set(message, outcome);
@@ -73,17 +93,30 @@ async function writeBatch(
 
 type Outcome = [NewMessage, PromiseSettledResult<StoredMessage>];
 
-async function store(database: Database, messages: readonly NewMessage[]): Promise<Outcome[]> {
+interface Stored {
+  /** In the order of the batch. */
+  readonly stored: ReadonlyMap<NewMessage, StoredRow>;
+  readonly refused: readonly (readonly [NewMessage, unknown])[];
+}
+
+async function store(
+  database: Database,
+  messages: readonly NewMessage[],
+  followed: readonly string[],
+): Promise<Stored> {
   try {
-    const stored = new Map((await storeMessages(database, messages)).map((row) => [row.messageId, row]));
-    return messages.flatMap((message): Outcome[] => {
-      const row = stored.get(message.messageId);
-      return row ? [[message, fulfilled(row)]] : [];
-    });
+    const rows = await storeMessages(database, messages, followed);
+    const byId = new Map(rows.map((row) => [row.messageId, row]));
+    const stored = new Map<NewMessage, StoredRow>();
+    for (const message of messages) {
+      const row = byId.get(message.messageId);
+      if (row) stored.set(message, row);
+    }
+    return { stored, refused: [] };
   } catch (error) {
     const [only] = messages;
     if (only?.expectedThreadId && messages.length === 1 && sqlState(error) === NOT_NULL_VIOLATION) {
-      return [[only, rejected(notFound('Thread'))]];
+      return { stored: new Map(), refused: [[only, notFound('Thread')]] };
     }
     throw error;
   }

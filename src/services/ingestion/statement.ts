@@ -1,5 +1,6 @@
 import { type Database, runStatement } from '../../database/client.js';
 import { APPEND_EVENTS } from '../../events/append.js';
+import type { Message } from '../../generated/prisma/client.js';
 import type { NewAttachment } from '../attachments.js';
 
 /** One message on its way into the log, already checked. Ids are UUIDs chosen by the caller. */
@@ -34,10 +35,22 @@ export interface StoredMessage {
   readonly createdAt: Date;
 }
 
+/** What is answered of a message; more of one whose tenant's log is followed here. */
+export interface StoredRow extends StoredMessage {
+  /** It opened its thread, or opened it again. */
+  readonly activates?: boolean;
+  /** The number of the tenant's last event of this commit. */
+  readonly lastSequence?: bigint | null;
+  /** As it is kept; null when it is large. */
+  readonly content?: NonNullable<Message['content']> | null;
+  readonly metadata?: NonNullable<Message['metadata']> | null;
+}
+
 /** What some message of a batch has. */
 interface Parts {
   readonly hasKeys: boolean;
   readonly hasFiles: boolean;
+  readonly isFollowed: boolean;
 }
 
 /** How the statement begins, up to the threads as they are upserted: for a batch, and shorter for one message. */
@@ -110,6 +123,18 @@ attached AS (
   JOIN placed p ON p.message_id = f.message_id
 ),`;
 
+/** A larger content is left to the reader of the log. */
+const MAX_TOLD_BYTES = 64 * 1024;
+
+/** The end of the answer with what the events are made of, for the tenants of a parameter. */
+const tellEvents = (parameter: number) => `,
+       p.activates, c.last_sequence AS "lastSequence",
+       CASE WHEN c.tenant_id IS NOT NULL AND octet_length(p.content) <= ${MAX_TOLD_BYTES} THEN p.content::jsonb END AS content,
+       CASE WHEN c.tenant_id IS NOT NULL THEN p.metadata::jsonb END AS metadata
+FROM placed p
+LEFT JOIN counter c ON c.tenant_id = p.tenant_id AND c.tenant_id = ANY ($${parameter}::text[])
+ORDER BY p.ordinal`;
+
 /**
  * Stores many messages in one statement, and so in one commit: idempotency keys, threads (created, touched or
  * reactivated), messages with their attachments, `created` log rows, events.
@@ -122,7 +147,10 @@ attached AS (
  * Each part takes time also when it has nothing to do, so there is a text without the rarer ones, and for one message
  * a text that groups and numbers nothing.
  */
-const storeMessagesText = ({ input, placeInThread, threads }: Beginning, { hasKeys, hasFiles }: Parts) => `
+const storeMessagesText = (
+  { input, placeInThread, threads }: Beginning,
+  { hasKeys, hasFiles, isFollowed }: Parts,
+) => `
 WITH input AS (${input}
 ),
 ${hasKeys ? TAKE_KEYS : ''}
@@ -188,39 +216,39 @@ new_event AS (
   FROM placed
 ),
 ${APPEND_EVENTS}
-SELECT message_id AS "messageId", thread_id AS "threadId", position, now()::timestamptz(3) AS "createdAt"
-FROM placed`;
+SELECT p.message_id AS "messageId", p.thread_id AS "threadId", p.position, now()::timestamptz(3) AS "createdAt"
+${isFollowed ? tellEvents(hasFiles ? 20 : 15) : 'FROM placed p'}`;
 
-const textsOf = (beginning: Beginning) => ({
-  withKeys: {
-    withFiles: storeMessagesText(beginning, { hasKeys: true, hasFiles: true }),
-    withoutFiles: storeMessagesText(beginning, { hasKeys: true, hasFiles: false }),
-  },
-  withoutKeys: {
-    withFiles: storeMessagesText(beginning, { hasKeys: false, hasFiles: true }),
-    withoutFiles: storeMessagesText(beginning, { hasKeys: false, hasFiles: false }),
-  },
-});
+const texts = new Map<string, string>();
 
-const STORE_MESSAGE = textsOf(OF_ONE);
-const STORE_MESSAGES = textsOf(OF_MANY);
+function textOf(beginning: Beginning, parts: Parts): string {
+  const { hasKeys, hasFiles, isFollowed } = parts;
+  const name = [beginning === OF_ONE, hasKeys, hasFiles, isFollowed].join();
+  const text = texts.get(name) ?? storeMessagesText(beginning, parts);
+  texts.set(name, text);
+  return text;
+}
 
 /**
  * Stores the messages whose idempotency keys are free and answers with those, in no fixed order.
  * All are stored, or the statement fails and none is.
+ * @param followed the tenants of which the answers have what their events are made of
  */
-export function storeMessages(database: Database, messages: readonly NewMessage[]): Promise<StoredMessage[]> {
+export function storeMessages(
+  database: Database,
+  messages: readonly NewMessage[],
+  followed: readonly string[],
+): Promise<StoredRow[]> {
   const column = <K extends keyof NewMessage>(name: K) => messages.map((message) => message[name]);
   const files = messages.flatMap(({ messageId, attachments }) =>
     attachments.map((attachment) => ({ messageId, ...attachment })),
   );
   const hasKeys = messages.some(({ idempotencyKey }) => idempotencyKey !== null);
   const fileColumn = <K extends keyof (typeof files)[number]>(name: K) => files.map((file) => file[name]);
-  return runStatement<StoredMessage>(
+  const isFollowed = followed.length > 0;
+  return runStatement<StoredRow>(
     database,
-    (messages.length === 1 ? STORE_MESSAGE : STORE_MESSAGES)[hasKeys ? 'withKeys' : 'withoutKeys'][
-      files.length > 0 ? 'withFiles' : 'withoutFiles'
-    ],
+    textOf(messages.length === 1 ? OF_ONE : OF_MANY, { hasKeys, hasFiles: files.length > 0, isFollowed }),
     column('tenantId'),
     column('direction'),
     column('workflowId'),
@@ -244,6 +272,7 @@ export function storeMessages(database: Database, messages: readonly NewMessage[
           fileColumn('data'),
         ]
       : []),
+    ...(isFollowed ? [followed] : []),
   );
 }
 
