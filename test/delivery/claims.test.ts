@@ -1,14 +1,27 @@
 import type { ServerResponse } from 'node:http';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { newId } from '../../src/ids.js';
 import { claimDeliveries } from '../../src/services/deliveries/claim.js';
 import { dispatchEvents, type Lane } from '../../src/services/deliveries/dispatch.js';
+import { settleDeliveries } from '../../src/services/deliveries/settle.js';
 import { type Client, startApp, startAppForTest, type TestApp } from '../support/app.js';
+import { query } from '../support/query.js';
 import { startReceiver } from '../support/receiver.js';
 import { receive, registerHandler } from '../support/signals.js';
 import { registerWebhook, sendMessages } from '../support/webhooks.js';
 
 const URL_OF_NOBODY = 'http://127.0.0.1:9/';
+
+/** The lanes that have something to send, as a dispatcher would ring for them. */
+async function dispatch({ services }: TestApp): Promise<Lane[]> {
+  const lanes: Lane[] = [];
+  for (;;) {
+    const step = await dispatchEvents(services.database);
+    lanes.push(...step.lanes);
+    if (step.eventCount === 0) return lanes;
+  }
+}
 
 describe('claims for many lanes at once', () => {
   let app: TestApp;
@@ -16,16 +29,6 @@ describe('claims for many lanes at once', () => {
     app = await startApp({ role: 'api' });
   });
   afterAll(() => app.close());
-
-  /** The lanes that have something to send, as a dispatcher would ring for them. */
-  async function dispatch(): Promise<Lane[]> {
-    const lanes: Lane[] = [];
-    for (;;) {
-      const step = await dispatchEvents(app.services.database);
-      lanes.push(...step.lanes);
-      if (step.eventCount === 0) return lanes;
-    }
-  }
 
   async function claim(lanes: readonly Lane[], limit = 20) {
     return claimDeliveries(
@@ -52,7 +55,7 @@ describe('claims for many lanes at once', () => {
       ...(await signalsOf(await app.tenant(), 3)),
       ...(await signalsOf(await app.tenant(), 2)),
     ];
-    const lanes = await dispatch();
+    const lanes = await dispatch(app);
     expect(lanes).toHaveLength(5);
     const claims = await claim(lanes);
     expect(claims.map(({ deliveries }) => deliveries[0]?.threadId)).toEqual(
@@ -68,7 +71,7 @@ describe('claims for many lanes at once', () => {
       await registerWebhook(client, URL_OF_NOBODY);
       await sendMessages(client, 5);
     }
-    const lanes = await dispatch();
+    const lanes = await dispatch(app);
     const stolen = lanes.map((lane, index) => ({ ...lane, laneId: lanes.at(index - 1)?.laneId ?? '' }));
     expect(textsOf(await claim(stolen))).toEqual([]);
     const claims = await claim(lanes, 3);
@@ -84,7 +87,7 @@ describe('claims for many lanes at once', () => {
     await registerWebhook(client, URL_OF_NOBODY);
     await sendMessages(client, 5);
     await signalsOf(client, 2);
-    const lanes = await dispatch();
+    const lanes = await dispatch(app);
     await database.$transaction(async (transaction) => {
       const looks = lanes.map((lane) => ({ lane, limit: 3 }));
       const uncommitted = await claimDeliveries(transaction as typeof database, looks);
@@ -126,4 +129,70 @@ it('a webhook that has not answered yet is sent what comes meanwhile', async () 
     await receiver.waitFor(count);
   }
   for (const response of unanswered) response.end();
+});
+
+it('claims look deliveries up, also when their plans were made for a few and there are many', async () => {
+  const app = await startAppForTest({ role: 'api' });
+  const { database, hints, ingestion } = app.services;
+  const client = await app.tenant();
+  const { tenantId } = client;
+  await registerHandler(client, { workflowId: '*', kind: 'HTTP', url: URL_OF_NOBODY });
+  await registerWebhook(client, URL_OF_NOBODY);
+
+  const store = (direction: 'inbound' | 'outbound', count: number) =>
+    Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        ingestion.add({
+          ...{
+            tenantId,
+            direction,
+            workflowId: 'w',
+            participantId: `p${index}`,
+            channel: 'chat',
+            channelKey: 'k',
+          },
+          ...{
+            expectedThreadId: null,
+            newThreadId: newId(),
+            messageId: newId(),
+            content: '{}',
+            metadata: '{}',
+          },
+          ...{ searchText: '', attachments: [], idempotencyKey: null, inputHash: null },
+        }),
+      ),
+    );
+
+  async function claimEach(count: number) {
+    await Promise.all([store('inbound', count), store('outbound', count)]);
+    const lanes = [...new Map((await dispatch(app)).map((lane) => [lane.laneId, lane])).values()];
+    const claims = [];
+    for (let at = 0; at < lanes.length; at += 100) {
+      const looks = lanes.slice(at, at + 100).map((lane) => ({ lane, limit: 20 }));
+      claims.push(...(await claimDeliveries(database, looks)));
+    }
+    return claims.flatMap(({ deliveries }) => deliveries);
+  }
+
+  /** How many rows were come by without an index. */
+  async function walked(): Promise<number> {
+    await database.$queryRaw`SELECT pg_stat_force_next_flush()::text`;
+    const statistics =
+      "SELECT seq_tup_read::int AS walked FROM pg_stat_user_tables WHERE relname = 'delivery'";
+    const [row] = await query<{ walked: number }>(app.databaseUrl, statistics);
+    return row!.walked;
+  }
+
+  for (let time = 0; time < 10; time++) {
+    const deliveries = await claimEach(10);
+    expect(deliveries).toHaveLength(20);
+    const outcomes = deliveries.map(({ id, leaseToken }) => ({
+      ...{ tenantId, leaseToken, deliveryId: id, status: 'delivered' as const, dueAt: null, at: new Date() },
+      ...{ statusCode: 200, durationMs: 1, error: null, responseBody: null, details: {} },
+    }));
+    await settleDeliveries(database, hints, outcomes);
+  }
+  const before = await walked();
+  expect(await claimEach(1_000)).toHaveLength(1_020);
+  expect((await walked()) - before).toBe(0);
 });
