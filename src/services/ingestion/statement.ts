@@ -132,8 +132,7 @@ const tellEvents = (parameter: number) => `,
        CASE WHEN c.tenant_id IS NOT NULL AND octet_length(p.content) <= ${MAX_TOLD_BYTES} THEN p.content::jsonb END AS content,
        CASE WHEN c.tenant_id IS NOT NULL THEN p.metadata::jsonb END AS metadata
 FROM placed p
-LEFT JOIN counter c ON c.tenant_id = p.tenant_id AND c.tenant_id = ANY ($${parameter}::text[])
-ORDER BY p.ordinal`;
+LEFT JOIN counter c ON c.tenant_id = p.tenant_id AND c.tenant_id = ANY ($${parameter}::text[])`;
 
 /**
  * Stores many messages in one statement, and so in one commit: idempotency keys, threads (created, touched or
