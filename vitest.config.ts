@@ -9,7 +9,7 @@ const resolve = {
 /** What holds for every test. */
 export const common = { pool: 'forks', testTimeout: 30_000, hookTimeout: 60_000 } as const;
 
-/** Tests that change nothing of their process load the modules once for all of them, which takes longer than they do. */
+/** Tests that change nothing of their process: one loads all modules for those that follow. */
 const TOGETHER = ['test/{api,conversations,graphql,schema}/**/*.test.ts'];
 
 export default defineConfig({

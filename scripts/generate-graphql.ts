@@ -21,7 +21,7 @@ const parents = {
   Tenant: '../services/api-keys.js#Tenant',
   Thread: '../services/threads.js#Thread',
   Message: '../services/message-heads.js#MessageHead',
-  MessageLog: '../services/message-heads.js#MessageLog',
+  MessageLog: '../services/message-heads.js#MessageLogEntry',
   MessagePayload: '../services/messages.js#MessageReference',
   Event: '../services/events.js#Event',
   MessageEvent: '../events/log.js#LogEvent',

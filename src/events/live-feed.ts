@@ -62,7 +62,12 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
   const reader = startPoller({
     name: 'live feed',
     intervalMs: POLL_MS,
-    hints: { onHint: (listener) => hints.onHint((isBrought) => isBrought || listener(isBrought)) },
+    hints: {
+      onHint: (listener) =>
+        hints.onHint((isBrought) => {
+          if (!isBrought) listener(isBrought);
+        }),
+    },
     log,
     work: readOn,
   });

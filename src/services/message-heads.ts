@@ -8,7 +8,7 @@ import type { Context } from './context.js';
 import { readNestedPages } from './nested-pages.js';
 import { type Fit, readPage } from './pages.js';
 
-export type { MessageLogEntry as MessageLog } from '../events/log.js';
+export type { MessageLogEntry } from '../events/log.js';
 export type { Message } from '../generated/prisma/client.js';
 
 /**

@@ -60,7 +60,7 @@ async function post(client: Client, path: string, message: object) {
   return answer.body as { threadId: string; messageId: string };
 }
 
-it('takes no statement', async () => {
+it('a message takes no statement to reach those who follow it where it came in', async () => {
   const client = await app.tenant();
   const live = await follow(app, client);
   const before = live.events.length;
@@ -82,7 +82,7 @@ it('takes no statement', async () => {
   }
 });
 
-it('is read at once where it opens a thread', async () => {
+it('a message that opens a thread is read at once', async () => {
   const client = await app.tenant();
   const live = await follow(app, client);
   const before = live.events.length;
@@ -95,13 +95,13 @@ it('is read at once where it opens a thread', async () => {
   expect(performance.now() - start).toBeLessThan(3_000);
 });
 
-it('is what a reader of the log finds, to the order of its keys', async () => {
+it('a message is what a reader of the log finds, to the order of its keys', async () => {
   const client = await app.tenant();
   const { threadId } = await receive(client);
   const live = await follow(app, client);
   const first = eventsOf(live)[0].cursor;
   const contents: object[] = [
-    { zebra: 1, body: 'keys', a: { long: [], b: null }, '': '', ß: '\u2028', __proto__: 1, constructor: {} },
+    { zebra: 1, body: 'keys', a: { long: [], b: null }, '': '', ß: '\u2028', constructor: {} },
     { body: 'numbers', of: [1.0, -0, 1e21, 1e-7, 0.1, 2 ** 53, 123456789012345680000] },
     { body: '\u{1F600} é \\ "quoted"\n', more: ['a', { b: [[]] }] },
     { body: 'large', padding: 'x'.repeat(100_000) },
@@ -128,7 +128,7 @@ it('is what a reader of the log finds, to the order of its keys', async () => {
   expect(told(expected).length).toBeGreaterThanOrEqual(3 * contents.length);
 });
 
-it('comes once and in order beside what the process and others write otherwise', async () => {
+it('every event comes once and in order, whatever else the process and others write', async () => {
   const client = await app.tenant();
   const subscribers = [
     await follow(app, client),

@@ -68,8 +68,8 @@ const MAX_CLAIMED_CONTENT_BYTES = 64 * 1024;
  *
  * What is looked up by its key is compared as text, because Postgres, which often has last seen that nothing is due,
  * would otherwise take the index of what is due for the shorter way, and walk a backlog for each row.
- * Deliveries are locked lane by lane, and updated where they lie (ctid): a join with the table may be planned while it has a
- * few rows, by walking it, and such a plan is kept while it grows.
+ * What is locked is looked up lane by lane: a join may be planned while the table has a few rows, by walking it for each
+ * lane, and such a plan is kept while it grows.
  */
 const CLAIM = `
 WITH lane AS (
@@ -106,7 +106,7 @@ allowance AS (
   ) u
 ),
 in_order AS (
-  SELECT d.ctid, d.lane_id, d.due_at, a.slots
+  SELECT d.tenant_id, d.id, d.lane_id, d.due_at, a.slots
   FROM allowance a
   CROSS JOIN LATERAL (
     SELECT id FROM delivery
@@ -115,17 +115,17 @@ in_order AS (
     LIMIT 1
   ) AS earliest
   CROSS JOIN LATERAL (
-    SELECT ctid, lane_id, due_at FROM delivery
+    SELECT * FROM delivery
     WHERE tenant_id = a.tenant_id AND id = earliest.id AND status::text = 'pending' AND due_at <= now()
     FOR UPDATE SKIP LOCKED
   ) AS d
   WHERE a.slots > 0
 ),
 out_of_order AS (
-  SELECT d.ctid, d.lane_id, d.due_at, a.slots
+  SELECT d.tenant_id, d.id, d.lane_id, d.due_at, a.slots
   FROM allowance a
   CROSS JOIN LATERAL (
-    SELECT ctid, tenant_id, lane_id, due_at FROM delivery
+    SELECT * FROM delivery
     WHERE lane_id = a.lane_id AND status = 'pending' AND due_at IS NOT NULL AND due_at <= now() AND NOT in_order
     ORDER BY due_at
     LIMIT a.slots
@@ -139,7 +139,8 @@ claimed AS (
     SELECT *, row_number() OVER (PARTITION BY lane_id ORDER BY due_at) AS place
     FROM (SELECT * FROM in_order UNION ALL SELECT * FROM out_of_order) AS due
   ) AS c
-  WHERE c.place <= c.slots AND d.ctid = c.ctid AND d.status::text = 'pending' AND d.due_at <= now()
+  WHERE c.place <= c.slots AND d.tenant_id = c.tenant_id AND d.id = c.id
+    AND d.status::text = 'pending' AND d.due_at <= now()
   RETURNING d.*
 ),
 used AS (

@@ -4,13 +4,8 @@ import type { Hints } from '../../events/hints.js';
 import type { LiveFeed } from '../../events/live-feed.js';
 import { Batcher } from '../batcher.js';
 import { appendedBy } from './appended.js';
-import {
-  findKeptAnswers,
-  type NewMessage,
-  type StoredMessage,
-  type StoredRow,
-  storeMessages,
-} from './statement.js';
+import { findKeptAnswers } from './kept-answers.js';
+import { type NewMessage, type StoredMessage, type StoredRow, storeMessages } from './statement.js';
 
 /** Takes messages in, exactly once per idempotency key, batched by nature. */
 export interface Ingestion {
