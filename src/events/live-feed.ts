@@ -15,6 +15,13 @@ export interface Appended {
   readonly end: bigint | null;
 }
 
+/** The events that somebody follows, in order. Fails with `cursor_expired` when the log is trimmed faster than it is read. */
+export interface LiveEvents extends AsyncIterableIterator<LogEvent, undefined> {
+  next(): Promise<IteratorResult<LogEvent, undefined>>;
+  /** What `next` would answer, if it is there already: nobody has to wait for it. */
+  atHand(): LogEvent | undefined;
+}
+
 /**
  * Follows the log for everyone in this process who wants to see it live: one reader reads the new events of the
  * tenants that have subscribers, once, and hands them out in memory. What this process writes itself it may bring.
@@ -31,7 +38,7 @@ export interface LiveFeed {
     after: bigint | null,
     filter: EventFilter,
     isShown?: (event: LogEvent) => boolean,
-  ): AsyncIterableIterator<LogEvent>;
+  ): LiveEvents;
   /** Whether somebody follows this tenant's log here. */
   isFollowed(tenantId: string): boolean;
   /**
@@ -111,7 +118,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
     after: bigint | null,
     filter: EventFilter,
     isShown: (event: LogEvent) => boolean = () => true,
-  ): AsyncIterableIterator<LogEvent, undefined> {
+  ): LiveEvents {
     const inbox = new Inbox(filter);
     let isOpen = false;
     let isOver = false;
@@ -127,18 +134,25 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
       shut(tenantId, inbox);
     };
 
+    const atHand = (): LogEvent | undefined => {
+      while (!isOver && !isClosed) {
+        const event = part[given++];
+        if (!event) break;
+        if (position !== null && event.sequence <= position) continue;
+        position = event.sequence;
+        if (isShown(event)) return event;
+      }
+      return undefined;
+    };
+
     return {
+      atHand,
       async next() {
         try {
           position ??= await lastSequence(database, tenantId);
           while (!isOver && !isClosed) {
-            const event = part[given++];
-            if (event) {
-              if (event.sequence <= position) continue;
-              position = event.sequence;
-              if (isShown(event)) return { done: false, value: event };
-              continue;
-            }
+            const value = atHand();
+            if (value) return { done: false, value };
             part = [];
             given = 0;
             if (position < partEnd) position = partEnd;

@@ -2,9 +2,9 @@ import type { ExecutionResult } from 'graphql';
 import type { Actor } from '../services/actor.js';
 
 /** An event's data as JSON; or the whole result when it has errors, which name the request that they are shown to. */
-export type EventAnswer = string | ExecutionResult;
+export type EventAnswer = Buffer | ExecutionResult;
 
-/** How much is kept, in characters. It goes with its events at the latest. */
+/** How much is kept, in bytes. It goes with its events at the latest. */
 const MAX_KEPT = 8_000_000;
 
 /**
@@ -12,22 +12,21 @@ const MAX_KEPT = 8_000_000;
  * same actor. Who shows another key is another actor, whatever its rights, so nobody gets what somebody else may see.
  */
 export function createEventAnswers() {
-  let ofEvents = new WeakMap<object, Map<Actor, Map<string, Promise<EventAnswer>>>>();
+  let ofEvents = new WeakMap<object, Map<Actor, Map<string, EventAnswer | Promise<EventAnswer>>>>();
   let kept = 0;
 
-  function keep(text: string): void {
-    kept += text.length;
+  function keep(json: Buffer): void {
+    kept += json.length;
     if (kept <= MAX_KEPT) return;
     ofEvents = new WeakMap();
     kept = 0;
   }
 
-  async function answer(run: () => Promise<ExecutionResult>): Promise<EventAnswer> {
-    const result = await run();
+  function toAnswer(result: ExecutionResult): EventAnswer {
     if (result.errors) return result;
-    const text = JSON.stringify(result.data);
-    keep(text);
-    return text;
+    const json = Buffer.from(JSON.stringify(result.data));
+    keep(json);
+    return json;
   }
 
   /**
@@ -38,11 +37,14 @@ export function createEventAnswers() {
     event: object,
     actor: Actor,
     identity: string,
-    run: () => Promise<ExecutionResult>,
-  ): Promise<EventAnswer> => {
+    run: () => ExecutionResult | Promise<ExecutionResult>,
+  ): EventAnswer | Promise<EventAnswer> => {
     const ofActors = getOrSet(ofEvents, event, () => new Map());
     const ofOperations = getOrSet(ofActors, actor, () => new Map());
-    return getOrSet(ofOperations, identity, () => answer(run));
+    return getOrSet(ofOperations, identity, () => {
+      const result = run();
+      return result instanceof Promise ? result.then(toAnswer) : toAnswer(result);
+    });
   };
 }
 

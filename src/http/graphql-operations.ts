@@ -58,8 +58,8 @@ export interface Answer {
 export interface Operations {
   /** Checks it, counts its cost, and takes that from the key's budget. */
   admit(actor: Actor, request: OperationRequest): Promise<Operation | Refusal>;
-  /** Runs a query or a mutation, or shows one event of a subscription (`rootValue`). */
-  run(operation: Operation, caller: Caller, rootValue?: unknown): Promise<ExecutionResult>;
+  /** Runs a query or a mutation, or shows one event of a subscription (`rootValue`), at once if nothing is to be read. */
+  run(operation: Operation, caller: Caller, rootValue?: unknown): ExecutionResult | Promise<ExecutionResult>;
   /** What callers see of a result or a refusal. */
   show(outcome: ExecutionResult | Refusal, cost: Cost | undefined, requestId: string): Answer;
   /** All of it, for a query or a mutation. Never rejects. */
@@ -103,7 +103,7 @@ export function createOperations(
       }
     },
 
-    async run({ document, definition, variables }, caller, rootValue) {
+    run({ document, definition, variables }, caller, rootValue) {
       const executeWith = (services: Context) =>
         execute({
           document,
@@ -131,8 +131,14 @@ export function createOperations(
 
     async answer(request, caller) {
       const outcome = await operations.admit(caller.actor, request).catch(toRefusal);
-      const result = 'errors' in outcome ? outcome : await operations.run(outcome, caller).catch(toRefusal);
-      return operations.show(result, outcome.cost, caller.requestId);
+      const show = (result: ExecutionResult | Refusal) =>
+        operations.show(result, outcome.cost, caller.requestId);
+      if ('errors' in outcome) return show(outcome);
+      try {
+        return show(await operations.run(outcome, caller));
+      } catch (error) {
+        return show(toRefusal(error as Error));
+      }
     },
   };
 

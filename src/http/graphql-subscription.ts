@@ -5,6 +5,7 @@ import type { Log } from '../log.js';
 import type { GraphQLContext } from '../resolvers/context.js';
 import type { Actor } from '../services/actor.js';
 import type { Authentication } from '../services/authentication.js';
+import type { LiveEvents } from '../services/events.js';
 import { createEventAnswers } from './event-answers.js';
 import { hashOf } from './graphql-documents.js';
 import type { Operation, Operations } from './graphql-operations.js';
@@ -76,7 +77,7 @@ export function createSubscribe(
       if (fault) breakOff(args, fault);
       return source;
     }
-    const events = source[Symbol.asyncIterator]() as AsyncIterator<object>;
+    const events = source[Symbol.asyncIterator]() as LiveEvents;
     const recall = authentication.recaller(connection.credential);
     const identity = identityOf(operation);
     const [head, tail] = frameOf(args);
@@ -87,19 +88,20 @@ export function createSubscribe(
      */
     async function next(): Promise<ExecutionResult | null> {
       for (;;) {
-        const event = await events.next();
-        if (event.done || isOver) return null;
+        const event = events.atHand() ?? (await events.next()).value;
+        if (!event || isOver) return null;
         const actor = recall() ?? (await authenticate(args));
         if (actor instanceof ParleyError) {
           keeper.refuse(connection);
           return null;
         }
-        const answer = await answerOf(event.value, actor, identity, () =>
-          operations.run(operation, { actor, requestId }, event.value),
+        const shown = answerOf(event, actor, identity, () =>
+          operations.run(operation, { actor, requestId }, event),
         );
+        const answer = shown instanceof Promise ? await shown : shown;
         if (isOver) return null;
-        if (typeof answer !== 'string') return answer;
-        const sending = send(connection, head + answer + tail);
+        if (!Buffer.isBuffer(answer)) return answer;
+        const sending = send(connection, head, answer, tail);
         if (sending) await sending;
       }
     }
@@ -133,9 +135,9 @@ const identityOf = ({ document, definition, variables }: Operation): string =>
   hashOf(JSON.stringify([document.loc?.source.body ?? print(document), definition.name?.value, variables]));
 
 /** What stands before and behind the data of each event; as graphql-ws writes what `Operations.show` answers. */
-const frameOf = ({ id, operation: { cost } }: Running): [head: string, tail: string] => [
-  `{"id":${JSON.stringify(id)},"type":"next","payload":{"data":`,
-  `,"extensions":${JSON.stringify({ cost })}}}`,
+const frameOf = ({ id, operation: { cost } }: Running): [head: Buffer, tail: Buffer] => [
+  Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":{"data":`),
+  Buffer.from(`,"extensions":${JSON.stringify({ cost })}}}`),
 ];
 
 async function closed({ socket }: Connection): Promise<void> {

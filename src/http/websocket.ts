@@ -99,9 +99,13 @@ export function mountWebSocket(
       if (Array.isArray(prepared)) settle(extra);
       return prepared;
     },
-    execute: (args) => {
+    async execute(args) {
       const { operation, contextValue, connection } = args as Running;
-      return operations.run(operation, contextValue).finally(() => settle(connection));
+      try {
+        return await operations.run(operation, contextValue);
+      } finally {
+        settle(connection);
+      }
     },
     subscribe: (args) => subscribe(args as Running),
     onError: (_context, _id, _payload, errors) => operations.show({ errors }, undefined, 'none').errors,

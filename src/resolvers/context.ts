@@ -14,9 +14,16 @@ export interface GraphQLContext extends Caller {
   readonly loaders: Loaders;
 }
 
-export const createGraphQLContext = (services: Context, { actor, requestId }: Caller): GraphQLContext => ({
-  services,
-  actor,
-  loaders: createLoaders(services, actor),
-  requestId,
-});
+export function createGraphQLContext(services: Context, { actor, requestId }: Caller): GraphQLContext {
+  let loaders: Loaders | undefined;
+  return {
+    services,
+    actor,
+    requestId,
+    // An event that a subscription shows mostly has all that is asked for.
+    get loaders() {
+      loaders ??= createLoaders(services, actor);
+      return loaders;
+    },
+  };
+}

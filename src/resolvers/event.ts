@@ -2,7 +2,13 @@ import { encodeEventCursor } from '../events/cursor.js';
 import type { BareEvent, LogEvent } from '../events/log.js';
 import type { Resolvers } from '../generated/resolvers.js';
 import { encodeId } from '../ids.js';
-import { type EventType, eventCursor, followEvents, listEvents } from '../services/events.js';
+import {
+  type EventType,
+  eventCursor,
+  followEvents,
+  type LiveEvents,
+  listEvents,
+} from '../services/events.js';
 import type { GraphQLContext } from './context.js';
 import { present } from './message.js';
 
@@ -79,4 +85,4 @@ const follow = (
   types: readonly EventType[],
   input: object,
   isShown: (event: LogEvent) => boolean,
-): Promise<AsyncIterableIterator<LogEvent>> => followEvents(services, actor, types, input, { isShown });
+): Promise<LiveEvents> => followEvents(services, actor, types, input, { isShown });

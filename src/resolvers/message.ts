@@ -31,10 +31,10 @@ export const message: Resolvers = {
     id: ({ id }) => encodeId('message', id),
     threadId: ({ threadId }) => encodeId('thread', threadId),
     // Most contents came with the message, and then there is nothing to wait for.
-    content: (message, _, { services, loaders }) => {
+    content: (message, _, context) => {
       const show = (content: unknown) =>
-        showContent({ channel: message.channel, content }, services.attachmentLinks.url);
-      return message.content ? show(message.content) : loaders.content.load(message).then(show);
+        showContent({ channel: message.channel, content }, context.services.attachmentLinks.url);
+      return message.content ? show(message.content) : context.loaders.content.load(message).then(show);
     },
     thread: async ({ threadId }, _, { loaders }) => present(await loaders.thread.load(threadId)),
     logs: ({ id, logs }, _, { loaders }) => (logs ? [...logs] : loaders.logs.load(id)),

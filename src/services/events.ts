@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { invalidRequest } from '../errors.js';
 import { type EventType, eventTypes } from '../events/append.js';
 import { cursorExpired, decodeEventCursor, encodeEventCursor } from '../events/cursor.js';
+import type { LiveEvents } from '../events/live-feed.js';
 import {
   type BareEvent,
   type EventFilter,
@@ -18,6 +19,7 @@ import type { Context } from './context.js';
 import { listOfSome, parseInput, text } from './input.js';
 
 export { type EventType, eventTypes } from '../events/append.js';
+export type { LiveEvents } from '../events/live-feed.js';
 export type { BareEvent, LogEvent } from '../events/log.js';
 
 /** An event, with its objects where they are loaded already. */
@@ -115,7 +117,7 @@ export async function followEvents(
   types: readonly EventType[] | null,
   input: unknown,
   { cursorField = 'after', isShown }: FollowOptions = {},
-): Promise<AsyncIterableIterator<LogEvent>> {
+): Promise<LiveEvents> {
   requireScope(actor, 'conversations:read');
   const { after, ...filter } = parseInput(filterInput, input);
   const behind = after == null ? null : await logBehind(context, actor, after, cursorField);

@@ -19,7 +19,7 @@ export interface Ingestion {
   drained(): Promise<void>;
 }
 
-const MAX_BATCH_ITEMS = 200;
+const MAX_BATCH_ITEMS = 500;
 /** So many requests are read and answered in two milliseconds, for which a calm tenant's can wait. */
 const MAX_BATCH_ITEMS_BESIDE_CALM = 6;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
