@@ -24,8 +24,6 @@ const INTERVALS_TO_READ = 9;
 const PING_BYTES = 2;
 /** Answers that a client leaves unread, in bytes. From there on nothing is read of it either. */
 const MAX_UNREAD_BYTES = 1_048_576;
-/** What is sent beyond this waits for what was sent before. */
-const MAX_PIECE_BYTES = 65_536;
 
 /**
  * Speaks graphql-transport-ws on a socket. The library's own adapter writes every stranger's malformed frame to
@@ -69,8 +67,8 @@ export function serveSocket<Extra extends Connection>(
 /**
  * Sends a message, given in parts. What is sent within a turn goes to the system in one piece, once nothing else is to
  * be done in it: for a small message the system's call takes as long as all else together.
- * Returns, or resolves, when it is about to be on its way to the client and no more than a piece waits before it; what
- * a closed or broken socket would have got is dropped.
+ * Returns when there is room for more (the stream's high-water mark), or resolves when all that was sent is on its way
+ * to the client; what a closed or broken socket would have got is dropped.
  */
 export function send({ socket, stream }: Connection, ...parts: readonly Buffer[]): Promise<void> | undefined {
   if (socket.readyState !== socket.OPEN) return;
@@ -79,8 +77,8 @@ export function send({ socket, stream }: Connection, ...parts: readonly Buffer[]
     process.nextTick(uncork, stream);
   }
   let onSent = () => {};
-  stream.write(textFrame(parts), () => onSent());
-  if (socket.bufferedAmount <= MAX_PIECE_BYTES) return;
+  const hasRoom = stream.write(textFrame(parts), () => onSent());
+  if (hasRoom) return;
   return new Promise((resolve) => {
     onSent = resolve;
   });
@@ -91,8 +89,8 @@ const uncork = (stream: Socket) => stream.uncork();
 const FINAL_TEXT = 0x81;
 
 /**
- * A message in one frame, as a server sends it: unmasked, and here never compressed (RFC 6455, section 5.2). It is one
- * buffer, as ws's own, whose head is apart, take the system half as long again.
+ * A message in one frame, as a server sends it: unmasked, and here never compressed (RFC 6455, section 5.2). It is in
+ * one piece: ws writes head and text apart, which takes the system half as long again.
  */
 function textFrame(parts: readonly Buffer[]): Buffer {
   let bytes = 0;
