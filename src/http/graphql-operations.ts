@@ -11,7 +11,7 @@ import { invalidRequest } from '../errors.js';
 import { type Caller, createGraphQLContext } from '../resolvers/context.js';
 import { createCostOf } from '../resolvers/cost.js';
 import type { Actor } from '../services/actor.js';
-import { readsUntilAborted } from '../services/cancellation.js';
+import { createReads } from '../services/cancellation.js';
 import type { Context } from '../services/context.js';
 import { withinDeadline } from './graphql-deadline.js';
 import type { Documents } from './graphql-documents.js';
@@ -74,6 +74,7 @@ export function createOperations(
 ): Operations {
   const costOf = createCostOf(schema);
   const execute = createExecute(schema);
+  const readsUntilAborted = createReads(services);
   const { config, log } = services;
   const limit = config.graphqlMaxCost;
 
@@ -116,7 +117,7 @@ export function createOperations(
       if (definition.operation === 'mutation') return executeWith(services);
       return withinDeadline(
         config.graphqlTimeoutMs,
-        (signal) => executeWith(readsUntilAborted(services, signal)),
+        (signal) => executeWith(readsUntilAborted(signal)),
         () => log.warn({ requestId: caller.requestId }, 'a GraphQL request ran out of time'),
       );
     },

@@ -14,16 +14,22 @@ export interface GraphQLContext extends Caller {
   readonly loaders: Loaders;
 }
 
-export function createGraphQLContext(services: Context, { actor, requestId }: Caller): GraphQLContext {
-  let loaders: Loaders | undefined;
-  return {
-    services,
-    actor,
-    requestId,
-    // An event that a subscription shows mostly has all that is asked for.
-    get loaders() {
-      loaders ??= createLoaders(services, actor);
-      return loaders;
-    },
-  };
+export const createGraphQLContext = (services: Context, caller: Caller): GraphQLContext =>
+  new OperationContext(services, caller.actor, caller.requestId);
+
+/** A class, because objects with accessors of their own have no shape that the engine knows again. */
+class OperationContext implements GraphQLContext {
+  #loaders: Loaders | undefined;
+
+  constructor(
+    readonly services: Context,
+    readonly actor: Actor,
+    readonly requestId: string,
+  ) {}
+
+  /** Made when it is asked for: an event that a subscription shows mostly has all that it needs. */
+  get loaders(): Loaders {
+    this.#loaders ??= createLoaders(this.services, this.actor);
+    return this.#loaders;
+  }
 }
