@@ -24,7 +24,10 @@ export function createEventAnswers() {
 
   function toAnswer(result: ExecutionResult): EventAnswer {
     if (result.errors) return result;
-    const json = Buffer.from(JSON.stringify(result.data));
+    const text = JSON.stringify(result.data);
+    // With memory of its own: as a part of the pool that short-lived buffers share it would hold on to them.
+    const json = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
+    json.write(text);
     keep(json);
     return json;
   }
