@@ -58,7 +58,7 @@ export interface Answer {
 export interface Operations {
   /** Checks it, counts its cost, and takes that from the key's budget. */
   admit(actor: Actor, request: OperationRequest): Promise<Operation | Refusal>;
-  /** Runs a query or a mutation, or shows one event of a subscription (`rootValue`), at once if nothing is to be read. */
+  /** Runs a query or a mutation, or shows one event of a subscription (`rootValue`); at once if nothing is to be read. */
   run(operation: Operation, caller: Caller, rootValue?: unknown): ExecutionResult | Promise<ExecutionResult>;
   /** What callers see of a result or a refusal. */
   show(outcome: ExecutionResult | Refusal, cost: Cost | undefined, requestId: string): Answer;
