@@ -1,4 +1,5 @@
 import { type Database, runStatement } from '../database/client.js';
+import { rowsOfLists } from '../database/lists.js';
 import type { Message, MessageLog, Thread, WorkflowConversation } from '../generated/prisma/client.js';
 import type { EventType } from './append.js';
 import { cursorExpired } from './cursor.js';
@@ -47,10 +48,9 @@ e.tenant_id AS "tenantId", e.sequence, e.type, e.occurred_at AS "occurredAt", e.
 e.participant_id AS "participantId", e.thread_id AS "threadId", e.message_id AS "messageId",
 e.workflow_conversation_id AS "workflowConversationId", e.data`;
 
-// Of the lists the planner sees no length, for which it would plan anew each time.
 const READ_NEW = `
 SELECT ${COLUMNS}
-FROM unnest((SELECT $1::text[]), (SELECT $2::bigint[])) AS r (tenant_id, after)
+FROM ${rowsOfLists('text, bigint')} AS r (tenant_id, after)
 CROSS JOIN LATERAL (
   SELECT * FROM event e WHERE e.tenant_id = r.tenant_id AND e.sequence > r.after ORDER BY e.sequence LIMIT $3
 ) e

@@ -1,27 +1,27 @@
 import { type Database, runStatement } from '../database/client.js';
+import { rowsOfLists } from '../database/lists.js';
 import type { Message, MessageLog } from '../generated/prisma/client.js';
 import type { BareEvent, LogEvent } from './log.js';
 
 /** What the contents of the messages of one read may come to. */
 const MAX_BYTES_A_READ = 8 * 1024 * 1024;
 
-// Of the lists the planner sees no length, for which it would plan anew each time.
 const MESSAGES = `
 SELECT m.id, m.tenant_id AS "tenantId", m.thread_id AS "threadId", m.position, m.direction::text AS direction, m.channel,
        m.channel_key AS "channelKey", m.status::text AS status, m.metadata, m.created_at AS "createdAt",
        m.content_bytes AS "contentBytes", CASE WHEN m.content_bytes <= $3 THEN m.content END AS content
-FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS i (tenant_id, id)
+FROM ${rowsOfLists('text, uuid')} AS i (tenant_id, id)
 JOIN conversation_message m ON m.tenant_id = i.tenant_id AND m.id = i.id`;
 
 const LOGS = `
 SELECT l.tenant_id AS "tenantId", l.message_id AS "messageId", l.id, l.timestamp, l.event::text AS event, l.details
-FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS i (tenant_id, id)
+FROM ${rowsOfLists('text, uuid')} AS i (tenant_id, id)
 JOIN conversation_message_log l ON l.tenant_id = i.tenant_id AND l.message_id = i.id
 ORDER BY l.id`;
 
 const CONTENTS = `
 SELECT m.id, m.content
-FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS i (tenant_id, id)
+FROM ${rowsOfLists('text, uuid')} AS i (tenant_id, id)
 JOIN conversation_message m ON m.tenant_id = i.tenant_id AND m.id = i.id`;
 
 /**

@@ -112,7 +112,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     log,
     work: async () => {
       const { eventCount, lanes } = await dispatchEvents(database);
-      await doorbell.ring(lanes.filter((lane) => stopping || !turns.ring(lane)));
+      await doorbell.ring(lanes.filter((lane) => stopping || !turns.begin(lane)));
       return eventCount > 0;
     },
   });

@@ -7,6 +7,8 @@ const LANES = 2_000;
 const LANES_OF_A_TENANT = 100;
 /** Signals of one workflow that a process posts at once: a workflow that hangs leaves its tenant's others the rest. */
 const SIGNALS_OF_A_WORKFLOW = 50;
+/** While fewer are under way, a process begins itself on what it finds; beyond, it leaves that to all of them. */
+const FEW_LANES = 20;
 /** Lanes of one share beyond this are not remembered; the sweeper finds them again. */
 const REMEMBERED = 10_000;
 
@@ -42,6 +44,14 @@ export class Turns {
     const full = shares.find((share) => share.underWay >= share.limit);
     if (full) this.#remember(lane, full);
     else this.#start(lane, shares);
+  }
+
+  /** Works on a lane at once, if that takes nothing from others. Answers false for one that is better rung for. */
+  begin(lane: Lane): boolean {
+    if (this.ring(lane)) return true;
+    if (this.#underWay.size >= FEW_LANES) return false;
+    this.take(lane);
+    return true;
   }
 
   /** Has a lane that is under way here hear of it. Answers false for any other. */

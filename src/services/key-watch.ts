@@ -1,4 +1,5 @@
 import { type Database, runStatement } from '../database/client.js';
+import { rowsOfLists } from '../database/lists.js';
 import { startPoller } from '../events/poller.js';
 import type { Log } from '../log.js';
 import type { Actor } from './actor.js';
@@ -17,7 +18,7 @@ const CHECK_MS = 1_000;
 
 const FIND_GOOD_KEYS = `
 SELECT k.id
-FROM unnest($1::text[], $2::uuid[]) AS w (tenant_id, id)
+FROM ${rowsOfLists('text, uuid')} AS w (tenant_id, id)
 JOIN api_key k ON k.tenant_id = w.tenant_id AND k.id = w.id
 WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())`;
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type Database, runStatement } from '../../database/client.js';
+import { rowsOfLists } from '../../database/lists.js';
 import type { PreviousSecret } from '../webhook-secrets.js';
 import type { Lane } from './dispatch.js';
 import { LEASE_MS } from './leases.js';
@@ -74,7 +75,7 @@ const MAX_CLAIMED_CONTENT_BYTES = 64 * 1024;
 const CLAIM = `
 WITH lane AS (
   SELECT i.tenant_id, i.lane_id, i.slots, w.status, w.rate_per_second::float8 AS rate
-  FROM unnest($1::text[], $2::uuid[], $3::int[]) AS i (tenant_id, lane_id, slots)
+  FROM ${rowsOfLists('text, uuid, int')} AS i (tenant_id, lane_id, slots)
   LEFT JOIN webhook w ON w.tenant_id = i.tenant_id AND w.id = i.lane_id
 ),
 limited AS (

@@ -1,4 +1,5 @@
 import { type Database, runStatement } from '../../database/client.js';
+import { rowsOfLists } from '../../database/lists.js';
 import type { ClaimedDelivery } from './claim.js';
 
 /** How long a claim holds without a heartbeat: after this, the work of a killed worker is anyone's again. */
@@ -9,7 +10,7 @@ export const HEARTBEAT_MS = 2_500;
 const EXTEND = `
 WITH held AS (
   SELECT d.tenant_id, d.id FROM delivery d
-  JOIN unnest($1::text[], $2::uuid[], $3::uuid[]) AS i (tenant_id, id, token)
+  JOIN ${rowsOfLists('text, uuid, uuid')} AS i (tenant_id, id, token)
     ON i.tenant_id = d.tenant_id AND i.id = d.id AND i.token = d.lease_token
   WHERE d.status = 'pending'
   ORDER BY d.tenant_id, d.id

@@ -1,4 +1,5 @@
 import { type Database, runStatement } from '../../database/client.js';
+import { rowsOfLists } from '../../database/lists.js';
 import type { Hints } from '../../events/hints.js';
 import { MOVE_STATUSES } from '../message-status.js';
 import { type DisabledWebhook, KEEP_HEALTH } from './health.js';
@@ -30,8 +31,7 @@ export interface Outcome {
  */
 const RECORD = `
 WITH input AS (
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::delivery_status[], $6::timestamptz[],
-                       $7::timestamptz[], $8::int[], $9::int[], $10::text[], $11::text[])
+  SELECT * FROM ${rowsOfLists('text, uuid, uuid, text, delivery_status, timestamptz, timestamptz, int, int, text, text')}
     AS i (tenant_id, id, token, details, status, due_at, at, status_code, duration_ms, error, response_body)
 ),
 locked_message AS (
@@ -90,7 +90,7 @@ FROM disabled`;
  */
 export const MOVE = `
 WITH input AS (
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[]) AS i (tenant_id, id, token, details)
+  SELECT * FROM ${rowsOfLists('text, uuid, uuid, text')} AS i (tenant_id, id, token, details)
 ),
 move AS (
   SELECT DISTINCT ON (d.tenant_id, d.message_id)

@@ -1,4 +1,5 @@
 import { type Database, runStatement } from '../../database/client.js';
+import { rowsOfLists } from '../../database/lists.js';
 import type { StoredMessage } from './statement.js';
 
 /** The message that was stored under a key, with the hash of the input it was stored for. */
@@ -12,7 +13,7 @@ export interface KeptAnswer extends StoredMessage {
 const FIND_KEPT_ANSWERS = `
 SELECT k.tenant_id AS "tenantId", k.direction::text AS direction, k.key, encode(k.input_hash, 'hex') AS "inputHash",
        m.id AS "messageId", m.thread_id AS "threadId", m.position, m.created_at AS "createdAt"
-FROM unnest($1::text[], $2::message_direction[], $3::text[]) AS i (tenant_id, direction, key)
+FROM ${rowsOfLists('text, message_direction, text')} AS i (tenant_id, direction, key)
 JOIN idempotency_key k ON k.tenant_id = i.tenant_id AND k.direction = i.direction AND k.key = i.key
 JOIN conversation_message m ON m.tenant_id = k.tenant_id AND m.id = k.message_id`;
 

@@ -1,4 +1,5 @@
 import { type Database, runStatement } from '../../database/client.js';
+import { rowsOfLists } from '../../database/lists.js';
 import { APPEND_EVENTS } from '../../events/append.js';
 import type { Message } from '../../generated/prisma/client.js';
 import type { NewAttachment } from '../attachments.js';
@@ -63,10 +64,7 @@ interface Beginning {
 
 const OF_MANY: Beginning = {
   input: `
-  SELECT * FROM unnest(
-    $1::text[], $2::message_direction[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
-  ) WITH ORDINALITY AS i (
+  SELECT * FROM ${rowsOfLists('text, message_direction, text, text, uuid, uuid, uuid, text, text, text, text, text, text, text')} WITH ORDINALITY AS i (
     tenant_id, direction, workflow_id, participant_id, expected_thread_id, new_thread_id, message_id,
     channel, channel_key, content, search_text, metadata, idempotency_key, input_hash, ordinal
   )`,
