@@ -126,7 +126,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
       await releaseParkedSignals(database);
       await wakeExpiredSignals(database);
       const silent = await findSilentLanes(database);
-      await doorbell.ring(silent.filter((lane) => !turns.has(lane)));
+      await doorbell.ring(silent.filter((lane) => !turns.has(lane) && !turns.begin(lane)));
       return abandonDeliveries(database, hints);
     },
   });

@@ -49,7 +49,7 @@ export class Turns {
   /** Works on a lane at once, if that takes nothing from others. Answers false for one that is better rung for. */
   begin(lane: Lane): boolean {
     if (this.ring(lane)) return true;
-    if (this.#underWay.size >= FEW_LANES) return false;
+    if (this.#isStopped || this.#underWay.size >= FEW_LANES) return false;
     this.take(lane);
     return true;
   }

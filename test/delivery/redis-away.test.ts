@@ -31,6 +31,20 @@ describe.skipIf(!hasRedis)('with the queues on a Redis that goes away', () => {
     ]);
   }, 60_000);
 
+  it('sends what little there is all the same', async () => {
+    const redis = await startRedis();
+    const app = await startAppForTest({ redisUrl: redis.url });
+    const client = await app.tenant();
+    const receiver = await startReceiver();
+    await redis.kill();
+    const early = await receive(client, 'before there is a handler');
+    await signalBecomes(client, early.messageId, 'PENDING');
+    await registerHandler(client, { kind: 'HTTP', url: receiver.url });
+    const late = await receive(client, 'late', 'participant_2');
+    for (const { messageId } of [early, late]) await signalBecomes(client, messageId, 'DELIVERED');
+    expect(receiver.received).toHaveLength(2);
+  }, 60_000);
+
   it('does not send again what is under way when it is flushed, however long that takes', async () => {
     const redis = await startRedis();
     const app = await startAppForTest({ redisUrl: redis.url });
