@@ -39,7 +39,7 @@ export class Turns {
 
   /** Works on a lane as soon as it is its turn. One that is under way hears of it. */
   take(lane: Lane): void {
-    if (this.ring(lane) || this.#isStopped || this.#waitingIn.has(lane.laneId)) return;
+    if (this.#ring(lane) || this.#isStopped || this.#waitingIn.has(lane.laneId)) return;
     const shares = this.#sharesOf(lane);
     const full = shares.find((share) => share.underWay >= share.limit);
     if (full) this.#remember(lane, full);
@@ -48,17 +48,10 @@ export class Turns {
 
   /** Works on a lane at once, if that takes nothing from others. Answers false for one that is better rung for. */
   begin(lane: Lane): boolean {
-    if (this.ring(lane)) return true;
+    if (this.#ring(lane)) return true;
     if (this.#isStopped || this.#underWay.size >= FEW_LANES) return false;
     this.take(lane);
     return true;
-  }
-
-  /** Has a lane that is under way here hear of it. Answers false for any other. */
-  ring({ laneId }: Lane): boolean {
-    const underWay = this.#underWay.get(laneId);
-    underWay?.turn.ring();
-    return underWay !== undefined;
   }
 
   /** Whether a lane is under way or waits here, so that nobody needs to ring for it. */
@@ -78,6 +71,13 @@ export class Turns {
   /** Resolves when what is under way is done. */
   async done(): Promise<void> {
     await Promise.all([...this.#underWay.values()].map(({ done }) => done));
+  }
+
+  /** Has a lane that is under way here hear of it. Answers false for any other. */
+  #ring({ laneId }: Lane): boolean {
+    const underWay = this.#underWay.get(laneId);
+    underWay?.turn.ring();
+    return underWay !== undefined;
   }
 
   #remember(lane: Lane, share: Share): void {
