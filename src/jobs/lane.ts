@@ -34,8 +34,8 @@ const TURN_MS = 10_000;
 
 /**
  * Works on one lane: claims what is due, sends it, records what came of it, and looks again until nothing is
- * due. New deliveries are claimed as soon as they are rung for or earlier ones are done, so one slow answer does not
- * hold up the rest.
+ * due. It looks whenever it is rung for or something is done, also if that was during a look, which may have been too
+ * early to see what that lets through. So one slow answer does not hold up the rest.
  */
 export async function workOnLane(worker: LaneWorker, lane: Lane, turn: Turn): Promise<void> {
   const inFlight = new Set<Promise<void>>();
@@ -48,24 +48,27 @@ export async function workOnLane(worker: LaneWorker, lane: Lane, turn: Turn): Pr
     turn.hear();
     const { deliveries, pauseMs } = await worker.claim({ lane, limit: MAX_IN_FLIGHT - inFlight.size });
     for (const delivery of deliveries) {
-      const done = handle(worker, lane, delivery).finally(() => inFlight.delete(done));
+      const done = handle(worker, lane, delivery).finally(() => {
+        inFlight.delete(done);
+        turn.ring();
+      });
       inFlight.add(done);
     }
-    if (inFlight.size === 0 && pauseMs === null) break;
-    if (inFlight.size === 0 && pauseMs !== null && pauseMs > LONGEST_WAIT_MS) {
-      await comeBack(worker, lane, pauseMs);
-      break;
+    if (inFlight.size === 0) {
+      if (turn.hear()) continue;
+      if (pauseMs === null) break;
+      if (pauseMs > LONGEST_WAIT_MS) {
+        await comeBack(worker, lane, pauseMs);
+        break;
+      }
     }
-    if (deliveries.length === 0 || pauseMs !== null || inFlight.size >= MAX_IN_FLIGHT) {
-      const isFull = inFlight.size >= MAX_IN_FLIGHT;
-      await firstOf([...inFlight, ...(isFull ? [] : [turn.rung()])], pauseMs);
-    }
+    await firstOf(inFlight.size < MAX_IN_FLIGHT ? [turn.rung()] : inFlight, pauseMs);
   }
   await Promise.all(inFlight);
 }
 
-/** Until one of them is done, or the pause is over. */
-async function firstOf(awaited: readonly Promise<void>[], pauseMs: number | null): Promise<void> {
+/** Until one of them is fulfilled, or the pause is over. */
+async function firstOf(awaited: Iterable<Promise<void>>, pauseMs: number | null): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const pause = new Promise<void>((resolve) => {
     if (pauseMs !== null) timer = setTimeout(resolve, pauseMs);

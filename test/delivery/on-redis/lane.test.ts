@@ -1,0 +1,3 @@
+import { alsoOnRedis } from '../../support/backends.js';
+
+alsoOnRedis(() => import('../lane.test.js'));
