@@ -1,4 +1,4 @@
-/** The turn of a lane: what it hears, while it is worked on, of the bells and lanes around it. */
+/** The turn of a lane: what it hears, while it is worked on, of bells, of what is done, and of the lanes around it. */
 export class Turn {
   /** Whether lanes wait for the place that this one has. */
   readonly othersWait: () => boolean;
