@@ -31,14 +31,23 @@ export async function pauseWebhook(context: Context, actor: Actor, webhookId: st
   return paused;
 }
 
-/** The health first: whoever disables a webhook has it locked already. */
+/**
+ * What comes from now on is not missed. What was dispatched already is counted with what was missed, which makes no
+ * difference and keeps the ranges few. The health first: whoever disables a webhook has it locked already.
+ */
 const RESUME = `
 WITH well AS (
   UPDATE webhook_health SET failures = 0, failing_since = NULL, resting_until = NULL
   WHERE tenant_id = $1 AND webhook_id = $2::uuid
   RETURNING 1
 )
-UPDATE webhook SET status = 'enabled', disabled_reason = NULL, updated_at = now()
+UPDATE webhook SET status = 'enabled', disabled_reason = NULL, updated_at = now(),
+  missed = (
+    SELECT (missed + int8multirange(int8range(NULL, d.sequence, '[]')))
+           * int8multirange(int8range(NULL, c.last_sequence, '[]'))
+    FROM tenant_counter c, dispatch_checkpoint d
+    WHERE c.tenant_id = $1 AND d.tenant_id = $1
+  )
 WHERE tenant_id = $1 AND id = $2::uuid AND status <> 'enabled' AND (SELECT count(*) FROM well) >= 0`;
 
 /**

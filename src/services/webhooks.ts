@@ -199,6 +199,10 @@ async function forgetFailures({ database }: Context, { tenantId, id }: Webhook):
 
 const DELETIONS_A_STEP = 5_000;
 
+const DISABLE_TO_DELETE = `
+UPDATE webhook SET status = 'disabled', disabled_reason = 'deleted', missed = '{(,)}'
+WHERE tenant_id = $1 AND id = $2::uuid`;
+
 /**
  * Deletes a webhook with its deliveries. It is disabled first, so nothing more is sent; the deliveries go in
  * steps, so that no statement holds locks for long.
@@ -208,10 +212,7 @@ export async function deleteWebhook(context: Context, actor: Actor, webhookId: s
   const webhook = await getWebhook(context, actor, webhookId);
   if (!webhook) throw notFound('Webhook');
   const { tenantId, id } = webhook;
-  await context.database.webhook.updateMany({
-    where: { tenantId, id },
-    data: { status: 'disabled', disabledReason: 'deleted' },
-  });
+  await runStatement(context.database, DISABLE_TO_DELETE, tenantId, id);
   for (;;) {
     const [{ deleted } = { deleted: 0 }] = await runStatement<{ deleted: number }>(
       context.database,

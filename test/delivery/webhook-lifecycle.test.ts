@@ -3,12 +3,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeId } from '../../src/ids.js';
 import { type Client, startApp, type TestApp } from '../support/app.js';
 import { query } from '../support/query.js';
-import { eventually, startReceiver } from '../support/receiver.js';
+import { eventually, type Received, startReceiver } from '../support/receiver.js';
 import {
   answers,
   deliveriesOf,
   deliveriesThat,
   hasStatus,
+  holdDispatch,
   onWebhook,
   registerWebhook,
   type ShownDelivery,
@@ -340,6 +341,51 @@ describe('a webhook that answers 410', () => {
     ]);
     expect(await recover(client, id, new Date(0))).toBe(4);
     await deliveriesThat(client, id, hasStatus('DELIVERED'), 5);
+  });
+
+  it('gets what came while it was enabled and nothing else, though all is dispatched later', async () => {
+    const client = await app.tenant();
+    const isTest = ({ body }: Received) => body.event === 'webhook.test';
+    const receiver = await startReceiver((request, response) => {
+      response.writeHead(isTest(request) ? 410 : 200).end();
+    });
+    const { id } = await registerWebhook(client, receiver.url);
+    const letDispatch = await holdDispatch(app.databaseUrl, client.tenantId);
+    const whileEnabled: string[] = [];
+    for (let times = 0; times < 2; times++) {
+      whileEnabled.push(...(await sendMessages(client, 2)));
+      await test(client, id);
+      await eventually(async () => (await webhookOf(client, id)).status === 'DISABLED');
+      await sendMessages(client, 2);
+      await onWebhook(client, 'resumeWebhook', { id });
+    }
+    whileEnabled.push(...(await sendMessages(client)));
+    await letDispatch();
+
+    // Those of the tests have failed.
+    await eventually(async () => (await deliveriesOf(client, id, 'DELIVERED')).length >= 5);
+    expect(await deliveriesOf(client, id)).toHaveLength(7);
+    const sent = receiver.received.filter((request) => !isTest(request));
+    expect(sent.map(({ body }) => body.messageId).sort()).toEqual(whileEnabled.sort());
+  });
+
+  it('has failed for what came before it was disabled, though that is dispatched later, and recovers it', async () => {
+    const client = await app.tenant();
+    const receiver = await startReceiver(answers(410, 200));
+    const { id } = await registerWebhook(client, receiver.url);
+    const letDispatch = await holdDispatch(app.databaseUrl, client.tenantId);
+    const [before] = await sendMessages(client);
+    await test(client, id);
+    await eventually(async () => (await webhookOf(client, id)).status === 'DISABLED');
+    await sendMessages(client);
+    await letDispatch();
+
+    await deliveriesThat(client, id, hasStatus('FAILED'), 2);
+    await eventually(async () => (await statusOf(client, before!)) === 'FAILED');
+    await onWebhook(client, 'resumeWebhook', { id });
+    expect(await recover(client, id, new Date(0))).toBe(2);
+    await deliveriesThat(client, id, hasStatus('DELIVERED'), 2);
+    expect(receiver.received.map(({ body }) => body.messageId)).toContain(before);
   });
 });
 

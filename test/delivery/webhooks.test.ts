@@ -1,12 +1,12 @@
 import { createHmac } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import pg from 'pg';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { signingKey } from '../../src/delivery/signing.js';
 import { type Client, startApp, type TestApp } from '../support/app.js';
 import { query } from '../support/query.js';
 import { eventually, type Received, startReceiver } from '../support/receiver.js';
+import { holdDispatch } from '../support/webhooks.js';
 
 const DEADLINE_MS = 2_000;
 
@@ -287,17 +287,11 @@ describe('a webhook', () => {
   it('gets nothing older than itself, not even what had not been dispatched yet', async () => {
     const client = await app.tenant();
     const receiver = await startReceiver();
-    const dispatcher = new pg.Client(app.databaseUrl);
-    await dispatcher.connect();
-    await dispatcher.query('BEGIN');
-    await dispatcher.query('SELECT FROM dispatch_checkpoint WHERE tenant_id = $1 FOR UPDATE', [
-      client.tenantId,
-    ]);
+    const letDispatch = await holdDispatch(app.databaseUrl, client.tenantId);
     for (let count = 0; count < 5; count++) await send(client);
     const { id } = await register(client, receiver.url, ['message.created']);
     const { messageId } = await send(client);
-    await dispatcher.query('COMMIT');
-    await dispatcher.end();
+    await letDispatch();
 
     await receiver.waitFor(1);
     expect(await settled(client, id)).toHaveLength(1);

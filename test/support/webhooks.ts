@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import pg from 'pg';
 import type { Client } from './app.js';
 import { eventually, type Received } from './receiver.js';
 
@@ -116,4 +117,13 @@ export async function statusOf(client: Client, messageId: string): Promise<strin
     id: messageId,
   });
   return message.status;
+}
+
+/** Keeps what happens to a tenant from being dispatched. Answers with what lets it be. */
+export async function holdDispatch(databaseUrl: string, tenantId: string): Promise<() => Promise<void>> {
+  const holder = new pg.Client(databaseUrl);
+  await holder.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT FROM dispatch_checkpoint WHERE tenant_id = $1 FOR UPDATE', [tenantId]);
+  return () => holder.end();
 }

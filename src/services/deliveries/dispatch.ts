@@ -17,7 +17,8 @@ const EVENTS_OF_A_TENANT_A_STEP = 100;
  * are committed together, so a crash loses and repeats nothing. A tenant is held by one dispatcher at a time.
  *
  * Webhooks are read in the same snapshot as the events: an event that was committed after a webhook was
- * registered cannot be seen without it. A status move goes to a webhook under the name `message.updated` if
+ * registered cannot be seen without it. One that is disabled has deliveries of what came before that; they are given
+ * up with the rest. A status move goes to a webhook under the name `message.updated` if
  * it subscribed to that, and otherwise under its specific name. A signal of before its workflow's handler, which
  * wants none of those, is cancelled.
  *
@@ -56,7 +57,7 @@ outgoing AS (
   UNION ALL
   SELECT b.*, 'webhook', w.id, w.ordered, w.id
   FROM batch b
-  JOIN webhook w ON w.tenant_id = b.tenant_id AND w.after_sequence < b.sequence AND w.status <> 'disabled'
+  JOIN webhook w ON w.tenant_id = b.tenant_id AND w.after_sequence < b.sequence AND NOT w.missed @> b.sequence
                 AND b.type = ANY (w.events)
   WHERE b.type LIKE 'thread.%'
      OR (b.type LIKE 'message.%' AND b.direction = 'outbound'

@@ -53,7 +53,9 @@ kept AS (
 ),
 disabled AS (
   UPDATE webhook w
-  SET status = 'disabled', disabled_reason = CASE WHEN h.gone THEN 'gone' ELSE 'failing' END, updated_at = now()
+  SET status = 'disabled', disabled_reason = CASE WHEN h.gone THEN 'gone' ELSE 'failing' END, updated_at = now(),
+      missed = w.missed + int8multirange(int8range(
+        (SELECT c.last_sequence FROM tenant_counter c WHERE c.tenant_id = w.tenant_id), NULL, '()'))
   FROM health h
   WHERE w.tenant_id = h.tenant_id AND w.id = h.webhook_id AND w.status <> 'disabled'
     AND (h.gone OR (NOT h.succeeded AND h.failing_since <= now() - interval '${DISABLED_AFTER_DAYS} days'))
