@@ -5,8 +5,11 @@ import { createKeys, graphql, type Tenant } from '../support/api.js';
 import { arrive } from '../support/arrive.js';
 import { type Figures, type Result, ratioOf } from '../support/figures.js';
 import { fill } from '../support/fill.js';
+import type { Request } from '../support/load.js';
 import type { Options } from '../support/options.js';
+import { type Publish, posting, publishingQuietly, QUIET_MESSAGES_A_SECOND } from '../support/publishing.js';
 import { type Receiver, startReceiver } from '../support/receiver.js';
+import { restInbound, restOutbound } from '../support/requests.js';
 import { compare, type Run } from '../support/rounds.js';
 import { openClient, type Parley, type Stage } from '../support/stage.js';
 
@@ -19,12 +22,14 @@ const JOBS_AT_ONCE = 1_000;
 const KINDS = {
   webhooks: {
     direction: 'outbound',
+    request: restOutbound,
     register: `mutation ($url: String!) {
       registerWebhook(input: { url: $url, events: ["message.created"] }) { webhook { id } }
     }`,
   },
   signals: {
     direction: 'inbound',
+    request: restInbound,
     register: `mutation ($url: String!) {
       registerWorkflowHandler(input: { workflowId: "*", kind: HTTP, url: $url }) { workflowHandler { id } }
     }`,
@@ -34,7 +39,10 @@ const KINDS = {
 export type Kind = keyof typeof KINDS;
 export const kinds = ['webhooks', 'signals'] as const;
 
-/** Webhooks and signals on both queue backends, against a worker that only posts what its jobs say. */
+/**
+ * Webhooks and signals on both queue backends, against a worker that only posts what its jobs say: how many go out of
+ * a backlog, and how long after the acknowledgement they arrive when there is room.
+ */
 export async function deliver(stage: Stage, options: Options): Promise<Result> {
   const results: Result[] = [];
   for (const backend of ['Postgres', 'Redis'] as const) {
@@ -59,7 +67,8 @@ async function deliverOn(
   stage.onEnd(receiver.close);
   const parley = await stage.parley(database, queues);
   await stage.parley(database, { ...queues, ROLE: 'worker' });
-  await register(parley, await createKeys(parley, FILLING.tenants), kind, receiver.url);
+  const tenants = await createKeys(parley, FILLING.tenants);
+  await register(parley, tenants, kind, receiver.url);
 
   const reference = { ...queues, DATABASE_URL: await stage.database(`${name}_reference`) };
   await stage.reference('deliver', reference);
@@ -73,7 +82,35 @@ async function deliverOn(
     parley: delivering(client, receiver, kind, FILLING.tenants),
     against: { name: 'reference', run: deliverJobs(queue, receiver) },
   });
-  return { rows: [row], checks: [ratioOf(row, 0.5)] };
+  const quiet = await compare(options, {
+    case: `deliver, ${kind}, ${backend}, ${QUIET_MESSAGES_A_SECOND} messages/s`,
+    connections: null,
+    parley: publishingQuietly(posting(stage, parley.url, inTurn(tenants, kind)), receiver.arrivals),
+    against: { name: 'reference', run: publishingQuietly(addingTo(queue, receiver), receiver.arrivals) },
+  });
+  return { rows: [row, quiet], checks: [ratioOf(row, 0.5)] };
+}
+
+/** A message to one tenant after the other, each to another one of its threads. */
+const inTurn =
+  (tenants: readonly Tenant[], kind: Kind) =>
+  (number: number): Request => {
+    const tenant = tenants[number % tenants.length];
+    if (!tenant) throw new Error('There are no tenants');
+    const thread = 1 + (Math.floor(number / tenants.length) % FILLING.threads);
+    return KINDS[kind].request(tenant, thread, `number ${number}`);
+  };
+
+/** The reference is given what came last, with another text. */
+function addingTo(queue: Queue, receiver: Receiver): Publish {
+  const body = receiver.lastBody;
+  return async (number) => {
+    await queue.add('post', {
+      url: receiver.url,
+      body: body.replace(/"body":"[^"]*"/, `"body":"number ${number}"`),
+    });
+    return null;
+  };
 }
 
 /** Has everything of that kind sent to one place. */

@@ -1,11 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, type Dispatcher, Pool } from 'undici';
+import { Client } from 'undici';
 import { createKeys } from '../support/api.js';
 import { Audience, type Seat, subscribing } from '../support/audience.js';
 import { Latencies, type Result, ratioOf } from '../support/figures.js';
 import { fill } from '../support/fill.js';
 import { type Request, send } from '../support/load.js';
 import type { Options } from '../support/options.js';
+import { posting, publishingQuietly, publishOne, QUIET_MESSAGES_A_SECOND } from '../support/publishing.js';
 import { restInbound } from '../support/requests.js';
 import { compare, type Run } from '../support/rounds.js';
 import type { Parley, Stage } from '../support/stage.js';
@@ -17,9 +17,6 @@ const SOCKETS_OF_A_THREAD = 10;
 export const PUBLISHERS = THREADS * SOCKETS_OF_A_THREAD;
 /** Too few to keep the machine busy: what they wait for is the way of a message. */
 const FEW_PUBLISHERS = 64;
-/** Of the case that measures how late events are when there is room. */
-const QUIET_MESSAGES_A_SECOND = 50;
-const QUIET_CONNECTIONS = 8;
 
 /** 1,000 sockets on 100 threads: how many events go out, and how long after the acknowledgement they arrive. */
 export async function live(stage: Stage, options: Options): Promise<Result> {
@@ -48,8 +45,11 @@ export async function live(stage: Stage, options: Options): Promise<Result> {
   const quiet = await compare(options, {
     case: `live, ${QUIET_MESSAGES_A_SECOND} messages/s`,
     connections: null,
-    parley: publishingQuietly(parley.url, ours, inThreads(threads)),
-    against: { name: 'reference', run: publishingQuietly(reference.url, theirs, inReference) },
+    parley: publishingQuietly(posting(stage, parley.url, inThreads(threads)), ours.arrivals),
+    against: {
+      name: 'reference',
+      run: publishingQuietly(posting(stage, reference.url, inReference), theirs.arrivals),
+    },
   });
   return { rows: [few, row, quiet], checks: [ratioOf(row, 0.5)] };
 }
@@ -92,9 +92,6 @@ const sendingOn =
     body: event.replace(/number \d+/, `number ${number}`),
   });
 
-/** Counts all messages of the run, so that no two have the same number. */
-let published = 0;
-
 /** Events per second; the latencies are from the acknowledgement of a message to each of its arrivals. */
 export const publishing =
   (url: string, audience: Audience, requestOf: Publication, publishers: number): Run =>
@@ -105,43 +102,11 @@ export const publishing =
     const end = start + seconds * 1_000;
     const work = async () => {
       const client = new Client(url, { pipelining: 1 });
+      const publish = (number: number) => send(client, requestOf(number));
       while (performance.now() < end)
-        errors += (await publishOne(client, audience, requestOf, latencies)) ? 0 : 1;
+        errors += (await publishOne(publish, audience.arrivals, latencies)) ? 0 : 1;
       await client.close();
     };
     await Promise.all(Array.from({ length: publishers }, work));
     return latencies.figures((performance.now() - start) / 1_000, errors);
   };
-
-export const publishingQuietly =
-  (url: string, audience: Audience, requestOf: Publication): Run =>
-  async (seconds) => {
-    const latencies = new Latencies();
-    const client = new Pool(url, { connections: QUIET_CONNECTIONS });
-    const sent: Promise<boolean>[] = [];
-    const start = performance.now();
-    for (let message = 0; message < seconds * QUIET_MESSAGES_A_SECOND; message++) {
-      await sleep(start + (message * 1_000) / QUIET_MESSAGES_A_SECOND - performance.now());
-      sent.push(publishOne(client, audience, requestOf, latencies));
-    }
-    const errors = (await Promise.all(sent)).filter((isGood) => !isGood).length;
-    await client.close();
-    return latencies.figures((performance.now() - start) / 1_000, errors);
-  };
-
-/** Resolves when everybody who listens to the thread has it. */
-async function publishOne(
-  client: Dispatcher,
-  audience: Audience,
-  requestOf: Publication,
-  latencies: Latencies,
-): Promise<boolean> {
-  const number = ++published;
-  const arrivals = audience.expect(number);
-  const fault = await send(client, requestOf(number));
-  if (fault !== null) return false;
-  const acknowledged = performance.now();
-  const times = await arrivals;
-  for (const arrived of times) latencies.record(Math.max(0, arrived - acknowledged));
-  return times.length === audience.ofASeat;
-}

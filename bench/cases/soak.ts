@@ -6,12 +6,13 @@ import { fill } from '../support/fill.js';
 import { heapOf, INSPECTABLE } from '../support/heap.js';
 import { pacing } from '../support/load.js';
 import type { Options } from '../support/options.js';
+import { posting, publishingQuietly } from '../support/publishing.js';
 import { startReceiver } from '../support/receiver.js';
 import { pick, restInbound, restOutbound } from '../support/requests.js';
 import type { Run } from '../support/rounds.js';
 import { openClient, type Stage } from '../support/stage.js';
 import { kinds, register } from './deliver.js';
-import { audienceOf, inThreads, publishingQuietly } from './live.js';
+import { audienceOf, inThreads } from './live.js';
 import { ofList, ofThread, reading, threadsOf } from './read.js';
 
 const FILLING = { tenants: 20, threads: 100, messages: 20 };
@@ -45,7 +46,7 @@ export async function soak(stage: Stage, { minutes }: Options): Promise<Result> 
     outbound: pacing(parley.url, OUTBOUND_A_SECOND, () =>
       restOutbound(pick(tenants), 1 + randomInt(FILLING.threads)),
     ),
-    'live events': publishingQuietly(parley.url, audience, inThreads(listened)),
+    'live events': publishingQuietly(posting(stage, parley.url, inThreads(listened)), audience.arrivals),
     'pages of threads': reading(parley.url, threads, ofThread, READ_CONNECTIONS),
     'lists of threads': reading(parley.url, threads, ofList, READ_CONNECTIONS),
   };

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
 import { GRAPHQL_PATH, headersOf, type Tenant } from './api.js';
+import { Arrivals } from './arrivals.js';
 
 /** How one of the sockets gets to hear of something. */
 export interface Seat {
@@ -33,19 +34,16 @@ export const subscribing = (url: string, tenant: Tenant, threadId: string): Seat
   },
 });
 
-/** What takes longer does not arrive at all. */
-const PATIENCE_MS = 30_000;
-
-const NUMBER = Buffer.from('number ');
-
 /** Many sockets, several on every seat, that wait for numbered messages. */
 export class Audience {
   readonly #sockets: WebSocket[] = [];
-  readonly #expected = new Map<number, { arrivals: number[]; done: () => void }>();
+  readonly arrivals: Arrivals;
   /** What came last, as it came. */
   lastEvent = '';
 
-  private constructor(readonly ofASeat: number) {}
+  private constructor(ofASeat: number) {
+    this.arrivals = new Arrivals(ofASeat);
+  }
 
   static async gather(seats: readonly Seat[], ofASeat: number): Promise<Audience> {
     const audience = new Audience(ofASeat);
@@ -53,23 +51,6 @@ export class Audience {
       await Promise.all(Array.from({ length: ofASeat }, () => audience.#sit(seat)));
     }
     return audience;
-  }
-
-  /**
-   * Resolves with the times at which the message with this number has come to each socket of its seat; with those
-   * that there are when it takes too long.
-   */
-  expect(number: number): Promise<number[]> {
-    return new Promise((resolve) => {
-      const arrivals: number[] = [];
-      const done = () => {
-        clearTimeout(patience);
-        this.#expected.delete(number);
-        resolve(arrivals);
-      };
-      const patience = setTimeout(done, PATIENCE_MS);
-      this.#expected.set(number, { arrivals, done });
-    });
   }
 
   leave(): void {
@@ -85,14 +66,7 @@ export class Audience {
   }
 
   #hear(data: Buffer): void {
-    const arrived = performance.now();
-    const at = data.indexOf(NUMBER);
-    if (at === -1) return;
-    const number = Number.parseInt(data.toString('latin1', at + NUMBER.length, at + NUMBER.length + 12), 10);
     this.lastEvent = data.toString();
-    const expected = this.#expected.get(number);
-    if (!expected) return;
-    expected.arrivals.push(arrived);
-    if (expected.arrivals.length === this.ofASeat) expected.done();
+    this.arrivals.note(this.lastEvent);
   }
 }

@@ -44,6 +44,22 @@ export async function drive({ url, connections, seconds, next }: Load): Promise<
   return latencies.figures(took, errors);
 }
 
+/** Begins so many pieces of work a second, whether the earlier ones are done or not. Resolves with what came of all. */
+export async function pace<T>(
+  perSecond: number,
+  seconds: number,
+  work: (number: number, due: number) => Promise<T>,
+): Promise<T[]> {
+  const begun: Promise<T>[] = [];
+  const start = performance.now();
+  for (let number = 0; number < seconds * perSecond; number++) {
+    const due = start + (number * 1_000) / perSecond;
+    await sleep(due - performance.now());
+    begun.push(work(number, due));
+  }
+  return Promise.all(begun);
+}
+
 /** So that a late answer holds up no other request. */
 const PACED_CONNECTIONS = 8;
 
@@ -57,18 +73,15 @@ export const pacing =
   async (seconds) => {
     const latencies = new Latencies();
     const client = new Pool(url, { connections: PACED_CONNECTIONS });
-    const sent: Promise<string | null>[] = [];
     const start = performance.now();
-    for (let number = 0; number < seconds * perSecond; number++) {
-      const due = start + (number * 1_000) / perSecond;
-      await sleep(due - performance.now());
-      const answer = send(client, requestOf(number));
-      sent.push(answer);
-      void answer.then((fault) => fault ?? latencies.record(performance.now() - due));
-    }
-    const faults = (await Promise.all(sent)).filter((fault) => fault !== null);
+    const faults = await pace(perSecond, seconds, async (number, due) => {
+      const fault = await send(client, requestOf(number));
+      if (fault === null) latencies.record(performance.now() - due);
+      return fault;
+    });
     await client.close();
-    return latencies.figures((performance.now() - start) / 1_000, faults.length);
+    const errors = faults.filter((fault) => fault !== null).length;
+    return latencies.figures((performance.now() - start) / 1_000, errors);
   };
 
 const GRAPHQL_ERRORS = Buffer.from('"errors":[');

@@ -1,12 +1,14 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Arrivals } from './arrivals.js';
 
 /** Where deliveries go: it answers 200 to everything, and counts. */
 export interface Receiver {
   readonly url: string;
   /** What came last. */
   readonly lastBody: string;
+  readonly arrivals: Arrivals;
   /** Resolves when so many requests have come from now on. */
   expect(count: number): Promise<void>;
   /** How many came, beyond those that were expected. */
@@ -15,6 +17,7 @@ export interface Receiver {
 }
 
 export async function startReceiver(): Promise<Receiver> {
+  const arrivals = new Arrivals(1);
   let missing = 0;
   let lastBody = '';
   let done = () => {};
@@ -25,6 +28,7 @@ export async function startReceiver(): Promise<Receiver> {
       body += chunk;
     });
     request.on('end', () => {
+      arrivals.note(body);
       response.writeHead(200, { 'content-length': 0 }).end();
       lastBody = body;
       missing--;
@@ -36,6 +40,7 @@ export async function startReceiver(): Promise<Receiver> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    arrivals,
     get lastBody() {
       return lastBody;
     },

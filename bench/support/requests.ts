@@ -28,8 +28,8 @@ export const restInbound = (tenant: Tenant, thread: number, text?: string): Requ
 });
 
 /** A message the other way, to the same threads. */
-export const restOutbound = (tenant: Tenant, thread: number): Request => ({
-  ...restInbound(tenant, thread),
+export const restOutbound = (tenant: Tenant, thread: number, text?: string): Request => ({
+  ...restInbound(tenant, thread, text),
   path: OUTBOUND_PATH,
 });
 
