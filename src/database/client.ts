@@ -14,6 +14,7 @@ export interface DatabaseOptions {
   readonly onError: (error: Error) => void;
 }
 
+/** Also of a transaction that does nothing: a host that vanishes in one leaves its locks for others no longer. */
 const STATEMENT_TIMEOUT_MS = 60_000;
 const MAX_PREPARED_STATEMENTS = 500;
 
@@ -24,6 +25,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     max: options.maxConnections,
     lock_timeout: options.lockTimeoutMs,
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     keepAlive: true,
   });
   endAbortedReads(pool);

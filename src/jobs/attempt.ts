@@ -130,6 +130,7 @@ function toOutcome(sender: Sender, delivery: ClaimedDelivery, at: Date, result: 
     tenantId: delivery.tenantId,
     deliveryId: delivery.id,
     leaseToken: delivery.leaseToken,
+    webhook: delivery.kind === 'webhook' ? delivery.target : null,
     status,
     dueAt:
       status === 'pending' ? new Date(Date.now() + Math.max(delayMs ?? 0, result.retryAfterMs ?? 0)) : null,

@@ -8,6 +8,7 @@ import { decodeId, newId } from '../ids.js';
 import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
+import { FAIL_MESSAGES } from './deliveries/failed-messages.js';
 import { type Check, jsonObject, listOfSome, parseInput, tenantFault, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 import { webhookSecretContext } from './webhook-secrets.js';
@@ -197,7 +198,7 @@ async function forgetFailures({ database }: Context, { tenantId, id }: Webhook):
   });
 }
 
-const DELETIONS_A_STEP = 5_000;
+const DELETIONS_A_STEP = 1_000;
 
 const DISABLE_TO_DELETE = `
 UPDATE webhook SET status = 'disabled', disabled_reason = 'deleted', missed = '{(,)}'
@@ -205,7 +206,7 @@ WHERE tenant_id = $1 AND id = $2::uuid`;
 
 /**
  * Deletes a webhook with its deliveries. It is disabled first, so nothing more is sent; the deliveries go in
- * steps, so that no statement holds locks for long.
+ * steps, so that no statement holds locks for long. Messages that waited for it alone have failed, if others did.
  * @throws ParleyError `not_found`
  */
 export async function deleteWebhook(context: Context, actor: Actor, webhookId: string): Promise<string> {
@@ -213,24 +214,53 @@ export async function deleteWebhook(context: Context, actor: Actor, webhookId: s
   if (!webhook) throw notFound('Webhook');
   const { tenantId, id } = webhook;
   await runStatement(context.database, DISABLE_TO_DELETE, tenantId, id);
-  for (;;) {
-    const [{ deleted } = { deleted: 0 }] = await runStatement<{ deleted: number }>(
-      context.database,
+  while ((await deleteDeliveries(context, webhook)) === DELETIONS_A_STEP);
+  await context.database.webhook.deleteMany({ where: { tenantId, id } });
+  return webhookId;
+}
+
+/** The messages are locked before the deliveries, as everywhere. */
+const DELETE_DELIVERIES = `
+WITH doomed AS (
+  SELECT id, message_id, status FROM delivery WHERE tenant_id = $1 AND lane_id = $2::uuid ORDER BY id LIMIT $3
+),
+locked_message AS (
+  SELECT m.id FROM conversation_message m
+  WHERE m.tenant_id = $1 AND m.id IN (SELECT message_id FROM doomed WHERE status = 'pending')
+  ORDER BY m.id
+  FOR NO KEY UPDATE
+),
+locked AS (
+  SELECT d.id FROM delivery d
+  WHERE d.tenant_id = $1 AND d.id IN (SELECT id FROM doomed) AND (SELECT count(*) FROM locked_message) >= 0
+  ORDER BY d.id
+  FOR UPDATE
+),
+gone AS (
+  DELETE FROM delivery WHERE tenant_id = $1 AND id IN (SELECT id FROM locked) RETURNING message_id, event_type, status
+)
+SELECT count(*)::int AS deleted,
+       coalesce(array_agg(DISTINCT message_id::text) FILTER (
+         WHERE status = 'pending' AND event_type = 'message.created' AND message_id IS NOT NULL
+       ), '{}') AS "messageIds"
+FROM gone`;
+
+/** Deletes a step of a webhook's deliveries. Answers with how many. */
+async function deleteDeliveries({ database, hints }: Context, { tenantId, id }: Webhook): Promise<number> {
+  const details = JSON.stringify({ error: 'webhook_deleted' });
+  const deleted = await database.$transaction(async (transaction) => {
+    const [step] = await runStatement<{ deleted: number; messageIds: string[] }>(
+      transaction,
       DELETE_DELIVERIES,
       tenantId,
       id,
       DELETIONS_A_STEP,
     );
-    if (deleted < DELETIONS_A_STEP) break;
-  }
-  await context.database.webhook.deleteMany({ where: { tenantId, id } });
-  return webhookId;
+    if (step && step.messageIds.length > 0) {
+      await runStatement(transaction, FAIL_MESSAGES, tenantId, step.messageIds, details);
+    }
+    return step?.deleted ?? 0;
+  });
+  hints.ring();
+  return deleted;
 }
-
-const DELETE_DELIVERIES = `
-WITH gone AS (
-  DELETE FROM delivery WHERE (tenant_id, id) IN (
-    SELECT tenant_id, id FROM delivery WHERE tenant_id = $1 AND lane_id = $2::uuid ORDER BY id LIMIT $3 FOR UPDATE
-  ) RETURNING 1
-)
-SELECT count(*)::int AS deleted FROM gone`;

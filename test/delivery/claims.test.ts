@@ -187,6 +187,7 @@ it('claims and records look deliveries up, also when their plans were made for a
       tenantId,
       deliveryId: id,
       leaseToken,
+      webhook: null,
       status: 'delivered' as const,
       dueAt: null,
       at: new Date(),

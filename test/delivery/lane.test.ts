@@ -21,7 +21,7 @@ afterAll(() => app.close());
 function delivered({ tenantId, id, leaseToken }: ClaimedDelivery): Outcome {
   const answer = { statusCode: 200, durationMs: 1, error: null, responseBody: null };
   const outcome = { status: 'delivered' as const, dueAt: null, at: new Date(), details: {} };
-  return { tenantId, deliveryId: id, leaseToken, ...answer, ...outcome };
+  return { tenantId, deliveryId: id, leaseToken, webhook: null, ...answer, ...outcome };
 }
 
 it.each(['signals', 'an ordered webhook'])(

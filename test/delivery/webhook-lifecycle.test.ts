@@ -10,11 +10,13 @@ import {
   deliveriesThat,
   hasStatus,
   holdDispatch,
+  holdMessage,
   onWebhook,
   registerWebhook,
   type ShownDelivery,
   sendMessages,
   statusOf,
+  waitsForLock,
   webhookOf,
 } from '../support/webhooks.js';
 
@@ -386,6 +388,69 @@ describe('a webhook that answers 410', () => {
     expect(await recover(client, id, new Date(0))).toBe(2);
     await deliveriesThat(client, id, hasStatus('DELIVERED'), 2);
     expect(receiver.received.map(({ body }) => body.messageId)).toContain(before);
+  });
+
+  it('has failed for what came while its answer was being recorded', async () => {
+    const client = await app.tenant();
+    const held: (() => Promise<void>)[] = [];
+    const receiver = await startReceiver(async ({ body }, response) => {
+      held.push(await holdMessage(app.databaseUrl, body.messageId));
+      response.writeHead(410).end();
+    });
+    const { id } = await registerWebhook(client, receiver.url);
+    await sendMessages(client);
+    await waitsForLock(app.databaseUrl, 'locked_message');
+    const letDispatch = await holdDispatch(app.databaseUrl, client.tenantId);
+    const [second] = await sendMessages(client);
+    expect((await webhookOf(client, id)).status).toBe('ENABLED');
+    await held[0]!();
+    await eventually(async () => (await webhookOf(client, id)).status === 'DISABLED');
+    await letDispatch();
+
+    await deliveriesThat(client, id, hasStatus('FAILED'), 2);
+    await eventually(async () => (await statusOf(client, second!)) === 'FAILED');
+  });
+
+  it('keeps what is pending and recovers the rest, though it is being given up when it is resumed', async () => {
+    const client = await app.tenant();
+    const messageIds: string[] = [];
+    const held: (() => Promise<void>)[] = [];
+    const receiver = await startReceiver(async ({ body }, response) => {
+      if (held.length > 0) return void response.end();
+      await eventually(async () => (await deliveriesOf(client, id)).length === 4);
+      const another = messageIds.find((messageId) => messageId !== body.messageId);
+      held.push(await holdMessage(app.databaseUrl, another!));
+      response.writeHead(410).end();
+    });
+    const { id } = await registerWebhook(client, receiver.url, { ordered: true });
+    messageIds.push(...(await sendMessages(client, 4)));
+    await eventually(async () => (await webhookOf(client, id)).status === 'DISABLED');
+    await waitsForLock(app.databaseUrl, 'doomed');
+    await onWebhook(client, 'resumeWebhook', { id });
+    await recover(client, id, new Date(0));
+    await held[0]!();
+    await deliveriesThat(client, id, hasStatus('DELIVERED'), 4);
+  });
+
+  it('is not disabled by what its old URL answers once it has a new one', async () => {
+    const client = await app.tenant();
+    const answering: (() => void)[] = [];
+    const old = await startReceiver((_, response) => {
+      answering.push(() => response.writeHead(410).end());
+    });
+    const fresh = await startReceiver();
+    const { id } = await registerWebhook(client, old.url, { ordered: true });
+    const [first] = await sendMessages(client);
+    const [second] = await sendMessages(client);
+    await old.waitFor(1);
+    await onWebhook(client, 'updateWebhook', { id, url: fresh.url });
+    answering[0]!();
+    await fresh.waitFor(1);
+    expect(fresh.received[0]!.body.messageId).toBe(second);
+    expect(await statusOf(client, first!)).toBe('FAILED');
+    expect(await webhookOf(client, id)).toMatchObject({ status: 'ENABLED', disabledReason: null });
+    expect(await recover(client, id, new Date(0))).toBe(1);
+    await deliveriesThat(client, id, hasStatus('DELIVERED'), 2);
   });
 });
 

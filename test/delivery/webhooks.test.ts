@@ -107,6 +107,11 @@ async function messageOf(client: Client, id: string) {
   };
 }
 
+const deleteWebhook = (client: Client, id: string) =>
+  client.data('mutation ($input: IdInput!) { deleteWebhook(input: $input) { deletedId } }', {
+    input: { id },
+  });
+
 const becomes = (client: Client, messageId: string, status: string) =>
   eventually(async () => (await messageOf(client, messageId)).status === status, {
     describe: () => `the message to become ${status}`,
@@ -306,9 +311,7 @@ describe('a webhook', () => {
     const other = await register(client, kept.url, ['message.created']);
     await send(client);
     await deleted.waitFor(1);
-    await client.data('mutation ($input: IdInput!) { deleteWebhook(input: $input) { deletedId } }', {
-      input: { id },
-    });
+    await deleteWebhook(client, id);
     const before = deleted.received.length;
 
     // The other webhook has the same schedule: when its last retry has come, this one's would have, too.
@@ -364,6 +367,52 @@ describe('an outbound message', () => {
     expect(await messageOf(client, messageId)).toEqual({
       status: 'DELIVERED',
       log: ['CREATED', 'DELIVERED'],
+    });
+  });
+
+  it('stays delivered when the webhook that took it is deleted and another one finally fails', async () => {
+    const client = await app.tenant();
+    const failing = await startReceiver(answers(500));
+    const working = await startReceiver();
+    const { id } = await register(client, failing.url, ['message.created']);
+    const taker = await register(client, working.url, ['message.created']);
+    const { messageId } = await send(client);
+    await becomes(client, messageId, 'DELIVERED');
+    await deleteWebhook(client, taker.id);
+    expect((await settled(client, id))[0]!.status).toBe('FAILED');
+    expect((await messageOf(client, messageId)).status).toBe('DELIVERED');
+  });
+
+  it('has failed when the last webhook that could have taken it is deleted', async () => {
+    const client = await app.tenant();
+    const failing = await startReceiver(answers(500));
+    const { id } = await register(client, failing.url, ['message.created']);
+    const paused = await register(client, failing.url, ['message.created']);
+    await client.data('mutation ($input: IdInput!) { pauseWebhook(input: $input) { webhook { id } } }', {
+      input: { id: paused.id },
+    });
+    const { messageId } = await send(client);
+    expect((await settled(client, id))[0]!.status).toBe('FAILED');
+    expect((await messageOf(client, messageId)).status).toBe('SENT');
+    await deleteWebhook(client, paused.id);
+    expect((await messageOf(client, messageId)).status).toBe('FAILED');
+  });
+
+  it('that an adapter lost stays failed when what had been delivered is sent again in vain', async () => {
+    const client = await app.tenant();
+    const receiver = await startReceiver(answers(200, 500));
+    const { id } = await register(client, receiver.url, ['message.created']);
+    const { messageId } = await send(client);
+    await becomes(client, messageId, 'DELIVERED');
+    await move(client, messageId, 'FAILED');
+    const [delivery] = await settled(client, id);
+    await client.data('mutation ($id: ID!) { retryDelivery(input: { id: $id }) { delivery { id } } }', {
+      id: delivery!.id,
+    });
+    await eventually(async () => (await settled(client, id))[0]!.attempts.length === 4);
+    expect(await messageOf(client, messageId)).toEqual({
+      status: 'FAILED',
+      log: ['CREATED', 'DELIVERED', 'FAILED'],
     });
   });
 

@@ -1,6 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import pg from 'pg';
+import { decodeId } from '../../src/ids.js';
 import type { Client } from './app.js';
+import { query } from './query.js';
 import { eventually, type Received } from './receiver.js';
 
 /** A delivery as GraphQL shows it. */
@@ -119,11 +121,41 @@ export async function statusOf(client: Client, messageId: string): Promise<strin
   return message.status;
 }
 
-/** Keeps what happens to a tenant from being dispatched. Answers with what lets it be. */
-export async function holdDispatch(databaseUrl: string, tenantId: string): Promise<() => Promise<void>> {
+/** Locks rows until the function that it answers with is called. */
+async function hold(databaseUrl: string, sql: string, value: string | null): Promise<() => Promise<void>> {
   const holder = new pg.Client(databaseUrl);
+  holder.on('error', () => {});
   await holder.connect();
   await holder.query('BEGIN');
-  await holder.query('SELECT FROM dispatch_checkpoint WHERE tenant_id = $1 FOR UPDATE', [tenantId]);
+  await holder.query(sql, [value]);
   return () => holder.end();
+}
+
+/** Keeps what happens to a tenant from being dispatched. Answers with what lets it be. */
+export const holdDispatch = (databaseUrl: string, tenantId: string) =>
+  hold(databaseUrl, 'SELECT FROM dispatch_checkpoint WHERE tenant_id = $1 FOR UPDATE', tenantId);
+
+/** Has everybody wait who settles something of a message. Answers with what lets them. */
+export const holdMessage = (databaseUrl: string, messageId: string) =>
+  hold(
+    databaseUrl,
+    'SELECT FROM conversation_message WHERE id = $1 FOR UPDATE',
+    decodeId('message', messageId),
+  );
+
+/** Until a statement with this in it has been waiting for a lock for longer than those that give up on it soon. */
+export async function waitsForLock(databaseUrl: string, text: string): Promise<void> {
+  await eventually(
+    async () => {
+      const waiting = await query(
+        databaseUrl,
+        `SELECT 1 FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'
+           AND query LIKE '%' || $1 || '%' AND query_start < clock_timestamp() - interval '1 second'`,
+        [text],
+      );
+      return waiting.length > 0;
+    },
+    { timeoutMs: 10_000 },
+  );
 }

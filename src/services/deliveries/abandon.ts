@@ -2,13 +2,15 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../../database/client.js';
 import type { Hints } from '../../events/hints.js';
 import { encodeId } from '../../ids.js';
-import { MOVE } from './settle.js';
+import { FAIL_MESSAGES_OF } from './failed-messages.js';
 
 const DELIVERIES_A_STEP = 500;
 
 /**
  * Finally fails what is pending for disabled webhooks; what is being sent settles first. The messages are locked
- * before the deliveries, as everywhere. A webhook that is being deleted takes its deliveries with it instead.
+ * before the deliveries, as everywhere, and the webhooks last: one that was resumed meanwhile keeps what is pending,
+ * and one that is still disabled stays so until its deliveries have failed, for whoever recovers them to see. A webhook
+ * that is being deleted takes its deliveries with it instead.
  */
 const ABANDON = `
 WITH doomed AS (
@@ -30,11 +32,17 @@ locked_message AS (
   FOR NO KEY UPDATE
 ),
 locked AS (
-  SELECT d.tenant_id, d.id FROM delivery d
+  SELECT d.tenant_id, d.id, d.lane_id FROM delivery d
   WHERE (d.tenant_id, d.id) IN (SELECT tenant_id, id FROM doomed) AND (SELECT count(*) FROM locked_message) >= 0
     AND d.status = 'pending' AND (d.lease_token IS NULL OR d.due_at <= now())
   ORDER BY d.tenant_id, d.id
   FOR UPDATE SKIP LOCKED
+),
+still AS (
+  SELECT w.tenant_id, w.id FROM webhook w
+  WHERE (w.tenant_id, w.id) IN (SELECT tenant_id, lane_id FROM locked) AND w.status = 'disabled'
+  ORDER BY w.tenant_id, w.id
+  FOR SHARE
 )
 UPDATE delivery d
 SET status = CASE WHEN EXISTS (
@@ -43,6 +51,7 @@ SET status = CASE WHEN EXISTS (
     ) THEN 'delivered'::delivery_status ELSE 'failed' END,
     due_at = NULL, lease_token = $2::uuid
 FROM locked l
+JOIN still s ON s.tenant_id = l.tenant_id AND s.id = l.lane_id
 WHERE d.tenant_id = l.tenant_id AND d.id = l.id
 RETURNING d.tenant_id AS "tenantId", d.id, d.attempt_count AS "attemptCount"`;
 
@@ -63,7 +72,7 @@ export async function abandonDeliveries(database: Database, hints: Hints): Promi
     const rows = await transaction.$queryRawUnsafe<Abandoned[]>(ABANDON, DELIVERIES_A_STEP, token);
     if (rows.length > 0) {
       await transaction.$queryRawUnsafe(
-        MOVE,
+        FAIL_MESSAGES_OF,
         rows.map(({ tenantId }) => tenantId),
         rows.map(({ id }) => id),
         rows.map(() => token),

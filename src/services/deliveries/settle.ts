@@ -2,13 +2,17 @@ import { type Database, runStatement } from '../../database/client.js';
 import { rowsOfLists } from '../../database/lists.js';
 import type { Hints } from '../../events/hints.js';
 import { MOVE_STATUSES } from '../message-status.js';
-import { type DisabledWebhook, KEEP_HEALTH } from './health.js';
+import { type DisabledWebhook, disableFailing, disablingGone } from './disable.js';
+import { FAIL_MESSAGES_OF } from './failed-messages.js';
+import { KEEP_HEALTH } from './health.js';
 
 /** What came of one attempt, and what follows from it. */
 export interface Outcome {
   readonly tenantId: string;
   readonly deliveryId: string;
   readonly leaseToken: string;
+  /** Which webhook it was sent to, and where; null for a signal. */
+  readonly webhook: { readonly id: string; readonly url: string } | null;
   readonly status: 'pending' | 'delivered' | 'failed';
   /** When it is tried again; null when it is settled. */
   readonly dueAt: Date | null;
@@ -27,7 +31,8 @@ export interface Outcome {
  * the token of the claim that is still current. The messages are locked before the deliveries, as everywhere, because
  * whoever deletes a message gets from it to its deliveries.
  *
- * A delivery that had succeeded before it was sent again stays delivered, whatever comes of that.
+ * A delivery that had succeeded before it was sent again stays delivered, whatever comes of that, and its message as
+ * it is.
  */
 const RECORD = `
 WITH input AS (
@@ -65,7 +70,7 @@ settled AS (
       lease_token = CASE WHEN h.outcome = 'pending' THEN NULL ELSE h.token END
   FROM held h
   WHERE d.tenant_id = h.tenant_id AND d.id = h.id
-  RETURNING d.tenant_id, d.message_id, d.event_type, d.status, h.details
+  RETURNING d.tenant_id, d.message_id, d.event_type, h.outcome, h.details
 ),
 attempts AS (
   INSERT INTO delivery_attempt (tenant_id, delivery_id, number, at, status_code, duration_ms, error, response_body)
@@ -76,40 +81,17 @@ move AS (
   SELECT DISTINCT ON (tenant_id, message_id)
          tenant_id, message_id, 'delivered'::message_status AS status, details::jsonb AS details
   FROM settled
-  WHERE event_type = 'message.created' AND message_id IS NOT NULL AND status = 'delivered'
+  WHERE event_type = 'message.created' AND message_id IS NOT NULL AND outcome = 'delivered'
   ORDER BY tenant_id, message_id
 ),
 ${MOVE_STATUSES}
-SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', tenant_id, 'webhookId', id, 'reason', disabled_reason)), '[]') AS disabled
-FROM disabled`;
+SELECT coalesce(jsonb_agg(jsonb_build_object('tenantId', tenant_id, 'webhookId', webhook_id)), '[]') AS failing
+FROM failing`;
 
 /**
- * Moves the messages whose fate was decided: the first success of a `message.created` makes it delivered; it is
- * failed when every one of its `message.created` deliveries has finally failed. That is for a statement to see which
- * begins when the messages are locked, so that those who settle their other deliveries come before it or after it.
- */
-export const MOVE = `
-WITH input AS (
-  SELECT * FROM ${rowsOfLists('text, uuid, uuid, text')} AS i (tenant_id, id, token, details)
-),
-move AS (
-  SELECT DISTINCT ON (d.tenant_id, d.message_id)
-         d.tenant_id, d.message_id, d.status::text::message_status AS status, i.details::jsonb AS details
-  FROM delivery d
-  JOIN input i ON i.tenant_id = d.tenant_id AND i.id = d.id AND i.token = d.lease_token
-  WHERE d.event_type = 'message.created' AND d.message_id IS NOT NULL
-    AND (d.status = 'delivered' OR (d.status = 'failed' AND NOT EXISTS (
-      SELECT 1 FROM delivery o
-      WHERE o.tenant_id = d.tenant_id AND o.message_id = d.message_id AND o.event_type = 'message.created'
-        AND o.status IN ('pending', 'delivered'))))
-  ORDER BY d.tenant_id, d.message_id, d.status = 'delivered' DESC
-),
-${MOVE_STATUSES}
-SELECT count(*)::int AS moved FROM moved`;
-
-/**
- * Records what came of attempts, many in one transaction, and moves the messages' statuses with it.
- * @returns the webhooks that were disabled for it
+ * Records what came of attempts, many in one transaction, moves the messages' statuses with it, and disables the
+ * webhooks that answered 410 or have failed for too long.
+ * @returns the webhooks that were disabled
  */
 export async function settleDeliveries(
   database: Database,
@@ -133,25 +115,25 @@ export async function settleDeliveries(
     column('error'),
     column('responseBody'),
   ] as const;
-  const [recorded] = outcomes.some(({ status }) => status === 'failed')
-    ? await recordFailures(database, attempts, settled)
-    : await runStatement<Recorded>(database, RECORD, ...attempts);
+  const disabled: DisabledWebhook[] = [];
+  let recorded: Recorded | undefined;
+  if (outcomes.some(({ status }) => status === 'failed')) {
+    const [[first], , ...gone] = await database.$transaction([
+      database.$queryRawUnsafe<Recorded[]>(RECORD, ...attempts),
+      database.$queryRawUnsafe<unknown[]>(FAIL_MESSAGES_OF, ...settled),
+      ...disablingGone(outcomes).map((statement) =>
+        database.$queryRawUnsafe<DisabledWebhook[]>(...statement),
+      ),
+    ]);
+    recorded = first;
+    disabled.push(...gone.flat());
+  } else {
+    [recorded] = await runStatement<Recorded>(database, RECORD, ...attempts);
+  }
   if (outcomes.some(({ status }) => status !== 'pending')) hints.ring();
-  return recorded?.disabled ?? [];
+  return [...disabled, ...(await disableFailing(database, recorded?.failing ?? []))];
 }
 
 interface Recorded {
-  readonly disabled: readonly DisabledWebhook[];
-}
-
-async function recordFailures(
-  database: Database,
-  attempts: readonly unknown[],
-  settled: readonly unknown[],
-): Promise<Recorded[]> {
-  const [recorded] = await database.$transaction([
-    database.$queryRawUnsafe<Recorded[]>(RECORD, ...attempts),
-    database.$queryRawUnsafe(MOVE, ...settled),
-  ]);
-  return recorded;
+  readonly failing: readonly Pick<DisabledWebhook, 'tenantId' | 'webhookId'>[];
 }
