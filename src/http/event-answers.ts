@@ -1,8 +1,12 @@
 import type { ExecutionResult } from 'graphql';
+import { RowGone } from '../resolvers/message.js';
 import type { Actor } from '../services/actor.js';
 
-/** An event's data as JSON; or the whole result when it has errors, which name the request that they are shown to. */
-export type EventAnswer = Buffer | ExecutionResult;
+/**
+ * An event's data as JSON; null when what it is about is gone; or the whole result when it has errors, which name the
+ * request that they are shown to.
+ */
+export type EventAnswer = Buffer | ExecutionResult | null;
 
 /** How much is kept, in bytes. It goes with its events at the latest. */
 const MAX_KEPT = 8_000_000;
@@ -10,6 +14,7 @@ const MAX_KEPT = 8_000_000;
 /**
  * Runs an operation on an event once for all subscribers who get the same answer: the same operation, asked by the
  * same actor. Who shows another key is another actor, whatever its rights, so nobody gets what somebody else may see.
+ * What failed is tried anew for whoever asks next.
  */
 export function createEventAnswers() {
   let ofEvents = new WeakMap<object, Map<Actor, Map<string, EventAnswer | Promise<EventAnswer>>>>();
@@ -23,7 +28,8 @@ export function createEventAnswers() {
   }
 
   function toAnswer(result: ExecutionResult): EventAnswer {
-    if (result.errors) return result;
+    if (result.errors?.some(({ originalError }) => !(originalError instanceof RowGone))) return result;
+    if (!result.data) return null;
     const text = JSON.stringify(result.data);
     // With memory of its own: as a part of the pool that short-lived buffers share it would hold on to them.
     const json = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
@@ -44,12 +50,23 @@ export function createEventAnswers() {
   ): EventAnswer | Promise<EventAnswer> => {
     const ofActors = getOrSet(ofEvents, event, () => new Map());
     const ofOperations = getOrSet(ofActors, actor, () => new Map());
-    return getOrSet(ofOperations, identity, () => {
-      const result = run();
-      return result instanceof Promise ? result.then(toAnswer) : toAnswer(result);
-    });
+    const known = ofOperations.get(identity);
+    if (known !== undefined) return known;
+    const result = run();
+    const answer =
+      result instanceof Promise
+        ? result.then((late) => {
+            const made = toAnswer(late);
+            if (isFaulty(made)) ofOperations.delete(identity);
+            return made;
+          })
+        : toAnswer(result);
+    if (answer instanceof Promise || !isFaulty(answer)) ofOperations.set(identity, answer);
+    return answer;
   };
 }
+
+const isFaulty = (answer: EventAnswer): boolean => answer !== null && !Buffer.isBuffer(answer);
 
 interface Gettable<Key, Value> {
   get(key: Key): Value | undefined;

@@ -1,5 +1,11 @@
 import { once } from 'node:events';
-import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, print } from 'graphql';
+import {
+  createSourceEventStream,
+  type ExecutionArgs,
+  type ExecutionResult,
+  type GraphQLError,
+  print,
+} from 'graphql';
 import { ParleyError } from '../errors.js';
 import type { Log } from '../log.js';
 import type { GraphQLContext } from '../resolvers/context.js';
@@ -84,7 +90,8 @@ export function createSubscribe(
 
     /**
      * Sends what is shared itself: graphql-ws would write it as JSON anew for every subscriber. Answers with what it
-     * does not send, a result with errors, or with null when there are no more events.
+     * does not send, a result with errors, or with null when there are no more events. An event that could not be read
+     * is not passed over: the connection ends before it.
      */
     async function next(): Promise<ExecutionResult | null> {
       for (;;) {
@@ -100,7 +107,13 @@ export function createSubscribe(
         );
         const answer = shown instanceof Promise ? await shown : shown;
         if (isOver) return null;
-        if (!Buffer.isBuffer(answer)) return answer;
+        if (answer === null) continue;
+        if (!Buffer.isBuffer(answer)) {
+          const fault = answer.errors?.find(isUnread);
+          if (!fault) return answer;
+          breakOff(args, fault);
+          return null;
+        }
         const sending = send(connection, head, answer, tail);
         if (sending) await sending;
       }
@@ -143,6 +156,10 @@ const frameOf = ({ id, operation: { cost } }: Running): [head: Buffer, tail: Buf
 async function closed({ socket }: Connection): Promise<void> {
   if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
 }
+
+/** A part of an event that the database did not give, or not in time. */
+const isUnread = ({ originalError, extensions }: GraphQLError): boolean =>
+  extensions.code === 'TIMEOUT' || isUnexpected(originalError);
 
 /** Neither meant for the caller nor the caller's own fault. */
 const isUnexpected = (error: unknown) => error !== undefined && !(error instanceof ParleyError);

@@ -49,8 +49,18 @@ export const message: Resolvers = {
   },
 };
 
-/** For fields that cannot be null because a foreign key holds them; they vanish only with their parent. */
+/** What a field is about was deleted after its parent had been read. */
+export class RowGone extends Error {
+  constructor() {
+    super('A row went away while it was being read');
+  }
+}
+
+/**
+ * For fields that cannot be null because a foreign key holds them; they vanish only with their parent.
+ * @throws RowGone
+ */
 export function present<T>(value: T | null): T {
-  if (value === null) throw new Error('A row went away while it was being read');
+  if (value === null) throw new RowGone();
   return value;
 }
