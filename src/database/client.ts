@@ -2,6 +2,7 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { PrismaClient } from '../generated/prisma/client.js';
 import { endAbortedReads, runUntilAborted, withSignal } from './cancellation.js';
+import './guarded-connections.js';
 
 /** The typed Prisma client; reads and writes that are not hot go through it directly. */
 export type Database = PrismaClient;
@@ -29,9 +30,6 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     keepAlive: true,
   });
   endAbortedReads(pool);
-  // Nobody else listens to a connection between its handing out and the first statement of a transaction. A server
-  // that shuts down may speak just then; the statement fails all the same, but without this the process would end.
-  pool.on('connect', (connection) => connection.on('error', () => {}));
   const nameOf = nameStatements();
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
