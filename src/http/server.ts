@@ -31,6 +31,8 @@ const MAX_PATH_SEGMENT = 65_536;
 /** Long enough for a body of 10 MB at 300 kbit/s. */
 const REQUEST_TIMEOUT_MS = 300_000;
 const HEADERS_TIMEOUT_MS = 15_000;
+/** After a body that took longer to come its key is checked again. */
+const SLOW_BODY_MS = 50;
 /** How often it is looked for requests that have run out of time. */
 const TIMEOUT_CHECK_MS = 5_000;
 /** A connection on which nothing moves at all is no use; quiet streams send something more often. */
@@ -96,6 +98,12 @@ export async function startHttpServer(
     if (takesOtherProof(request) && !hasCredential(request)) return;
     await authenticateRequest(authentication, request);
     if (limiter) await spendRequest(limiter, request, reply);
+  });
+
+  // A body may take minutes to come, and the key may have been revoked since.
+  server.addHook('preHandler', (request, reply, done) => {
+    if (request.actor === null || reply.elapsedTime < SLOW_BODY_MS) return done();
+    authenticateRequest(authentication, request).then(() => done(), done);
   });
 
   parseJson(server);

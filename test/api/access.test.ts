@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { request } from 'node:http';
 import { Writable } from 'node:stream';
 import pg from 'pg';
 import { pino } from 'pino';
@@ -52,6 +54,29 @@ async function makeKey(client: Client, input: object = {}) {
 
 const revoke = (client: Client, id: string) =>
   client.data('mutation ($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { id revokedAt } } }', { id });
+
+/** Sends a POST but for the end of its body. Answers with what sends that too, and gives the status. */
+async function beginPost(url: string, secret: string, body: object): Promise<() => Promise<number>> {
+  const bytes = Buffer.from(JSON.stringify(body));
+  const sent = request(url, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${secret}`,
+      'content-type': 'application/json',
+      'content-length': bytes.length,
+      expect: '100-continue',
+    },
+  });
+  sent.flushHeaders();
+  await once(sent, 'continue');
+  sent.write(bytes.subarray(0, -1));
+  return async () => {
+    sent.end(bytes.subarray(-1));
+    const [response] = await once(sent, 'response');
+    response.resume();
+    return response.statusCode;
+  };
+}
 
 const UNAUTHORIZED = { error: { code: 'unauthorized', message: 'A valid API key is required' } };
 
@@ -182,6 +207,23 @@ describe('a credential', () => {
     expect(await closeCode({ authorization: `Bearer ${key.secret}` })).toBe(4403);
     expect(await isAccepted(client)).toBe(true);
     expect(await revoke(client, key.id)).toEqual({ revokeApiKey });
+  });
+
+  it('that was revoked while its request was coming gets nothing done', async () => {
+    const owner = await app.tenant();
+    const key = await makeKey(owner);
+    expect(await isAccepted(key.client)).toBe(true);
+    const createAnother = 'mutation { createApiKey(input: {name: "another", scopes: ["admin"]}) { secret } }';
+    const requests = await Promise.all([
+      beginPost(`${app.url}/graphql`, key.secret, { query: createAnother }),
+      beginPost(`${app.url}${REST}/inbound`, key.secret, message),
+    ]);
+    await revoke(owner, key.id);
+    await eventually(async () => !(await isAccepted(key.client)), { timeoutMs: 5_000 });
+    for (const finish of requests) expect(await finish()).toBe(401);
+    expect((await owner.rest('GET', '/threads')).body.threads).toEqual([]);
+    const { apiKeys } = await owner.data('{ apiKeys(first: 100) { edges { node { name } } } }');
+    expect(JSON.stringify(apiKeys)).not.toContain('another');
   });
 
   it('may revoke itself', async () => {
