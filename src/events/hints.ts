@@ -37,6 +37,7 @@ const GONE_AFTER_MS = 4 * HERE_INTERVAL_MS;
 export function openHints(connectionString: string, log: Log): Hints {
   const listeners = new Set<(isBrought: boolean) => void>();
   const closing = new AbortController();
+  const closed = onAbort(closing.signal);
   let client: pg.Client | null = null;
   let notifying = false;
   let rungMeanwhile = false;
@@ -88,7 +89,7 @@ export function openHints(connectionString: string, log: Log): Hints {
     wake();
     void notify();
     const sayHere = setInterval(() => void notify(), HERE_INTERVAL_MS);
-    await Promise.race([ended, onAbort(closing.signal)]);
+    await Promise.race([ended, closed]);
     clearInterval(sayHere);
     client = null;
     await next.end().catch(() => {});
@@ -125,7 +126,4 @@ export function openHints(connectionString: string, log: Log): Hints {
 const processIdOf = (client: pg.Client | null) => (client as { processID?: number } | null)?.processID;
 
 const onAbort = (signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+  new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));

@@ -72,10 +72,15 @@ export function createSubscribe(
       leave();
       keeper.settle(connection);
     };
-    const source = await createSourceEventStream(args).catch((error) => {
+    let source: AsyncIterable<unknown> | ExecutionResult;
+    let identity: string;
+    try {
+      identity = identityOf(operation);
+      source = await createSourceEventStream(args);
+    } catch (error) {
       finish();
       throw error;
-    });
+    }
     if (!(Symbol.asyncIterator in source)) {
       finish();
       // Without a path it is the caller's: of the document or its variables.
@@ -85,7 +90,6 @@ export function createSubscribe(
     }
     const events = source[Symbol.asyncIterator]() as LiveEvents;
     const recall = authentication.recaller(connection.credential);
-    const identity = identityOf(operation);
     const [head, tail] = frameOf(args);
 
     /**

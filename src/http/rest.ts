@@ -82,7 +82,10 @@ function send(reply: FastifyReply, answer: object): FastifyReply {
   if (!(answer instanceof Answer)) return reply.send(answer);
   // What nobody will see is not to be read, and may have no end.
   if (reply.request.method === 'HEAD') answer.body?.destroy();
-  return reply.code(answer.status).headers(answer.headers).send(answer.body);
+  return reply
+    .code(answer.status)
+    .headers(answer.headers)
+    .send(answer.body ?? undefined);
 }
 
 /** True for a route that a request without a key may have another way into. */

@@ -71,6 +71,9 @@ const headersOf = ({ filename, sha256 }: AttachmentFile) => ({
 function rangeOf({ size }: AttachmentFile, headers: RestRequest['headers'], etag: string) {
   const { range, 'if-range': condition } = headers;
   if (typeof range !== 'string' || (condition !== undefined && condition !== etag)) return null;
+  // The end of a file that is shorter is the whole file (RFC 9110, section 14.1.2).
+  const [, last] = /^bytes=-(\d+)$/.exec(range) ?? [];
+  if (last !== undefined && Number(last) > size && size > 0) return { start: 0, end: size };
   const ranges = parseRange(size, range, { combine: true });
   if (ranges === -1) return 'unsatisfiable';
   const [only, ...others] = ranges === -2 || ranges.type !== 'bytes' ? [] : ranges;

@@ -11,13 +11,13 @@ import { metadata } from './threads.js';
 
 /**
  * The end of every statement that moves message statuses. It takes a `move (tenant_id, message_id, status,
- * details)`, locks the messages in one order, makes the legal moves (sent → delivered → read, never backwards;
+ * details)`, locks the messages in one order, makes the moves that are legal from what they are then (sent → delivered → read, never backwards;
  * failed from sent or delivered; failed → delivered), writes a log row for each and appends `message.updated`
  * and the specific event. Any other move changes nothing.
  */
 export const MOVE_STATUSES = `
   movable AS (
-    SELECT m.tenant_id, m.id, v.status AS target, v.details
+    SELECT m.tenant_id, m.id, m.status AS present, v.status AS target, v.details
     FROM conversation_message m
     JOIN move v ON v.tenant_id = m.tenant_id AND v.message_id = m.id
     ORDER BY m.tenant_id, m.id
@@ -27,7 +27,7 @@ export const MOVE_STATUSES = `
     UPDATE conversation_message m SET status = v.target
     FROM movable v
     WHERE m.tenant_id = v.tenant_id AND m.id = v.id
-      AND (m.status, v.target) IN (
+      AND (v.present, v.target) IN (
         ('sent', 'delivered'), ('sent', 'read'), ('sent', 'failed'),
         ('delivered', 'read'), ('delivered', 'failed'), ('failed', 'delivered')
       )

@@ -244,6 +244,7 @@ export async function updateThread(context: Context, actor: Actor, threadId: str
 export const archiveThread = (context: Context, actor: Actor, threadId: string) =>
   updateThread(context, actor, threadId, { status: 'archived' });
 
+/** What changes anything is decided by the row as it is locked; `t` may be what another writer has changed since. */
 const UPDATE_THREAD = `
 WITH locked AS (
   SELECT * FROM conversation_thread WHERE tenant_id = $1 AND id = $2::uuid FOR NO KEY UPDATE
@@ -255,7 +256,8 @@ changed AS (
       updated_at = greatest(t.updated_at, now())
   FROM locked
   WHERE t.tenant_id = locked.tenant_id AND t.id = locked.id
-    AND (t.status, t.metadata) IS DISTINCT FROM (coalesce($3::thread_status, t.status), coalesce($4::jsonb, t.metadata))
+    AND (locked.status, locked.metadata)
+        IS DISTINCT FROM (coalesce($3::thread_status, locked.status), coalesce($4::jsonb, locked.metadata))
   RETURNING t.*
 ),
 new_event AS (

@@ -204,6 +204,7 @@ describe('a download', () => {
     ['bytes=-5', 599_995, 600_000],
     ['bytes=262140-262150', 262_140, 262_151],
     ['bytes=599999-700000', 599_999, 600_000],
+    ['bytes=-700000', 0, 600_000],
   ])('can be of a part: %s', async (range, start, end) => {
     const client = await app.tenant();
     const { attachment } = await attach(client, file('a', bytes));
@@ -218,6 +219,7 @@ describe('a download', () => {
     const { attachment } = await attach(client, file('a', bytes));
     const beyond = await download(client, attachment.url, { range: 'bytes=600000-' });
     expect([beyond.status, beyond.headers.get('content-range')]).toEqual([416, 'bytes */600000']);
+    expect(await beyond.text()).toBe('');
     for (const range of ['bytes=x', 'lines=1-2', 'bytes=0-1,5-6', 'bytes=9-2']) {
       expect([range, (await download(client, attachment.url, { range })).status]).toEqual([
         range,

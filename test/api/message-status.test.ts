@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decodeId } from '../../src/ids.js';
 import { type Client, startApp, type TestApp } from '../support/app.js';
 import { follow } from '../support/event-stream.js';
+import { commitWhenAwaited } from '../support/query.js';
 
 let app: TestApp;
 beforeAll(async () => {
@@ -55,6 +57,19 @@ const ways: Record<string, { by: string[]; to: string[] }> = {
 };
 
 describe('PUT /messages/{messageId}/status', () => {
+  it('looks at what the message has become while it waited for it', async () => {
+    const client = await app.tenant();
+    const messageId = await send(client);
+    await move(client, messageId, 'failed');
+    const moved = await commitWhenAwaited(
+      app.databaseUrl,
+      "UPDATE conversation_message SET status = 'delivered' WHERE id = $1",
+      [decodeId('message', messageId)],
+      () => move(client, messageId, 'read'),
+    );
+    expect(moved.status).toBe('read');
+  });
+
   for (const [from, { by, to }] of Object.entries(ways)) {
     for (const target of ['delivered', 'read', 'failed']) {
       const isMove = to.includes(target);

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeId, encodeId, newId } from '../../src/ids.js';
 import { type Client, startApp, type TestApp } from '../support/app.js';
+import { commitWhenAwaited } from '../support/query.js';
 import { eventually, type Received, startReceiver } from '../support/receiver.js';
 
 let app: TestApp;
@@ -230,6 +231,20 @@ describe('GET /threads/{threadId}', () => {
 });
 
 describe('PUT /threads/{threadId}', () => {
+  it('sets what it was given, whatever another one sets while it waits', async () => {
+    const client = await app.tenant();
+    const { threadId } = await receive(client);
+    const answer = await commitWhenAwaited(
+      app.databaseUrl,
+      `UPDATE conversation_thread SET status = 'closed', metadata = '{"a": 1}' WHERE id = $1`,
+      [decodeId('thread', threadId)],
+      () => client.rest('PUT', `/threads/${threadId}`, { status: 'active', metadata: {} }),
+    );
+    for (const { status, body } of [answer, await client.rest('GET', `/threads/${threadId}`)]) {
+      expect([status, body.status, body.metadata]).toEqual([200, 'active', {}]);
+    }
+  });
+
   it('sets status and metadata, and leaves what is not given', async () => {
     const client = await app.tenant();
     const { threadId } = await receive(client);

@@ -169,6 +169,22 @@ describe('a key', () => {
     });
   });
 
+  it('gets the place of a subscription back that could not begin', async () => {
+    const small = await startAppForTest({ maxSubscriptionsPerKey: 1 });
+    const client = await small.tenant();
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    const faulty = await initialised(small.url, client.apiKey);
+    const payload = `{"query":${JSON.stringify(SUBSCRIPTION)},"variables":{"deep":${deep}}}`;
+    faulty.socket.send(`{"type":"subscribe","id":"1","payload":${payload}}`);
+    // It may be refused or end the connection; either way it is over then.
+    const refused = eventually(() => faulty.messages.some(({ id }) => id === '1'));
+    await Promise.race([faulty.closed, refused]);
+    faulty.socket.close();
+    await faulty.closed;
+    const stream = await follow(small.url, client);
+    stream.stop();
+  });
+
   it('has MAX_SUBSCRIPTIONS_PER_KEY for subscriptions and event streams together; queries are none', async () => {
     const small = await startAppForTest({ maxSubscriptionsPerKey: 3 });
     const client = await small.tenant();
