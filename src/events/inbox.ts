@@ -17,6 +17,11 @@ export class Inbox {
 
   constructor(readonly filter: EventFilter) {}
 
+  /** Nothing has come that was not taken, and nothing was dropped. */
+  get isEmpty(): boolean {
+    return this.#events.length === 0 && !this.hasOverflowed;
+  }
+
   open(position: bigint): void {
     this.take();
     this.openedAt = position;

@@ -20,6 +20,8 @@ export interface LiveEvents extends AsyncIterableIterator<LogEvent, undefined> {
   next(): Promise<IteratorResult<LogEvent, undefined>>;
   /** What `next` would answer, if it is there already: nobody has to wait for it. */
   atHand(): LogEvent | undefined;
+  /** Up to where all has been given that there was to give; null while there may be more. */
+  quietUpTo(): bigint | null;
 }
 
 /**
@@ -122,6 +124,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
     const inbox = new Inbox(filter);
     let isOpen = false;
     let isOver = false;
+    let isWaiting = false;
     let position = after;
     /** What was read or has arrived, and how much of it was handed out. */
     let part: readonly LogEvent[] = [];
@@ -147,6 +150,7 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
 
     return {
       atHand,
+      quietUpTo: () => (isWaiting && inbox.isEmpty ? (channels.get(tenantId)?.position ?? null) : null),
       async next() {
         try {
           position ??= await lastSequence(database, tenantId);
@@ -172,7 +176,11 @@ export function startLiveFeed(database: Database, hints: Hints, log: Log): LiveF
             if (part.length > 0) continue;
             if (inbox.hasOverflowed) isOpen = false;
             else if (isDrained) break;
-            else await inbox.arrival();
+            else {
+              isWaiting = true;
+              await inbox.arrival();
+              isWaiting = false;
+            }
           }
         } catch (error) {
           end();

@@ -8,6 +8,7 @@ import {
   eventCursor,
   eventTypes,
   followEvents,
+  type LiveEvents,
   type LogEvent,
   oldestCursor,
 } from '../services/events.js';
@@ -18,7 +19,10 @@ import type { RestRequest } from './route.js';
 import type { logEvent } from './schemas.js';
 import { messageJson, threadJson, workflowConversationJson } from './shapes.js';
 
-/** A comment now and then keeps proxies from closing a quiet stream, and finds out that a client is gone. */
+/**
+ * A comment now and then keeps proxies from closing a quiet stream, and finds out that a client is gone. With it comes
+ * how far the stream has got in the log, or one that has been quiet for long would go on behind what was trimmed.
+ */
 const KEEP_ALIVE_MS = 15_000;
 /** How long a browser waits before it connects again. */
 const RECONNECT_MS = 2_000;
@@ -47,7 +51,7 @@ export const eventsQuery = z.object({
 
 /**
  * The tenant's events as they come, as server-sent events (WHATWG HTML, section 9.2). The id of each is its cursor;
- * the first one, which is empty, says where the stream begins. A browser that reconnects sends the last id back,
+ * the first one, which is empty, says where the stream begins, and further empty ones how far it has got. A browser that reconnects sends the last id back,
  * and so goes on without a gap.
  */
 export async function getEvents(request: RestRequest): Promise<Answer> {
@@ -71,7 +75,7 @@ export async function getEvents(request: RestRequest): Promise<Answer> {
 function eventStream(
   { services, actor, reauthenticate, holdOpen, cut }: RestRequest,
   opening: string,
-  events: AsyncIterableIterator<LogEvent>,
+  events: LiveEvents,
 ): Readable {
   let isPulling = false;
   let isOver = false;
@@ -110,7 +114,10 @@ function eventStream(
     },
   });
   const cutOff = () => void stream.destroy();
-  const keepAlive = setInterval(() => push(':\n\n'), KEEP_ALIVE_MS);
+  const keepAlive = setInterval(() => {
+    const place = events.quietUpTo();
+    push(place === null ? ':\n\n' : `:\nid: ${cursorOf(actor, place)}\n\n`);
+  }, KEEP_ALIVE_MS);
   cut.addEventListener('abort', cutOff);
   push(opening);
   return stream;

@@ -33,10 +33,17 @@ export async function putMessageStatus({ services, actor, params, body }: RestRe
   return messageJson(await updateMessageStatus(services, actor, params.messageId ?? '', body), services);
 }
 
+/** What is UTF-8 among the header's bytes, which Node gives as Latin-1, means the same as in a body. */
+function fromUtf8(latin1: string): string {
+  const text = Buffer.from(latin1, 'latin1').toString();
+  return text.includes('\ufffd') ? latin1 : text;
+}
+
 /** The key may come as a header or as a member of the body; both must not differ. */
 function withIdempotencyKey({ body, headers }: RestRequest): [input: unknown, ...checks: Check[]] {
-  const header = headers['idempotency-key'];
-  if (header === undefined || !isObject(body)) return [body];
+  const sent = headers['idempotency-key'];
+  if (sent === undefined || !isObject(body)) return [body];
+  const header = fromUtf8(String(sent));
   const member = body.idempotencyKey;
   const input = { ...body, idempotencyKey: header };
   if (member == null || member === header) return [input];

@@ -4,6 +4,7 @@ import { APPEND_EVENTS } from '../events/append.js';
 import { decodeId } from '../ids.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
+import { DELIVERED_OR } from './deliveries/settle.js';
 
 const MESSAGES_A_STEP = 1_000;
 
@@ -39,7 +40,7 @@ waiting AS (
   FOR UPDATE OF d
 ),
 cancelled AS (
-  UPDATE delivery d SET status = 'cancelled', lease_token = NULL, due_at = NULL
+  UPDATE delivery d SET status = ${DELIVERED_OR('cancelled')}, lease_token = NULL, due_at = NULL
   FROM waiting w
   WHERE d.tenant_id = w.tenant_id AND d.id = w.id
 ),

@@ -8,6 +8,7 @@ import type { PageRequest } from '../pagination.js';
 import { type Actor, requireScope } from './actor.js';
 import type { Context } from './context.js';
 import type { Lane } from './deliveries/dispatch.js';
+import { DELIVERED_OR } from './deliveries/settle.js';
 import { type Check, parseInput, text } from './input.js';
 import { newestFirst, readPage } from './pages.js';
 import { secret, targetFault, targetUrl } from './webhooks.js';
@@ -66,7 +67,7 @@ AND (workflow_id = $2 OR ($2 = '${DEFAULT_WORKFLOW}' AND workflow_id NOT IN (
  * its worker is gone.
  */
 const CANCEL_PENDING = `
-UPDATE delivery d SET status = 'cancelled', lease_token = NULL
+UPDATE delivery d SET status = ${DELIVERED_OR('cancelled')}, lease_token = NULL
 WHERE ${PENDING_FOR_HANDLER} AND (lease_token IS NULL OR due_at <= now() OR NOT EXISTS (
   SELECT 1 FROM workflow_handler h WHERE h.tenant_id = $1 AND h.workflow_id IN (d.workflow_id, '${DEFAULT_WORKFLOW}')
 ))`;

@@ -101,6 +101,16 @@ describe.each([inboundFace, outboundFace])('the key of an %s message', (...face)
     expect(await countsOf(client)).toMatchObject({ messages: 2, keys: 2 });
   });
 
+  it('in letters beyond ASCII is the same in a header, whose bytes are UTF-8', async () => {
+    const client = await app.tenant();
+    const key = 'Bestellung für Zoë №1';
+    const bytes = Buffer.from(key).toString('latin1');
+    const first = shown(await byRest(client, face, message, bytes));
+    expect(shown(await byGraphQL(client, face, message, key))).toEqual(first);
+    expect(shown(await byRest(client, face, message, key, 'member'))).toEqual(first);
+    expect(await countsOf(client)).toEqual(one);
+  });
+
   it('takes no notice of the order of members, of absent or empty metadata, or of the own tenant', async () => {
     const client = await app.tenant();
     const reversed = (value: unknown): unknown =>

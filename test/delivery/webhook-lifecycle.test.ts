@@ -232,6 +232,20 @@ describe('a delivery that is sent again', () => {
     expect(await statusOf(client, messageId!)).toBe('DELIVERED');
   });
 
+  it('after it was delivered stays delivered, although its thread is deleted before it is sent again', async () => {
+    const client = await app.tenant();
+    const receiver = await startReceiver(answers(200, 500));
+    const { id } = await registerWebhook(client, receiver.url);
+    const [messageId] = await sendMessages(client);
+    const [delivery] = await deliveriesThat(client, id, hasStatus('DELIVERED'));
+    await retry(client, delivery!.id);
+    await receiver.waitFor(2);
+    await deliveriesThat(client, id, ({ attempts }) => attempts.length === 2);
+    const { threadId } = (await client.rest('GET', `/messages/${messageId}`)).body;
+    await client.rest('DELETE', `/threads/${threadId}?permanent=true`);
+    expect((await deliveriesOf(client, id)).map(({ status }) => status)).toEqual(['DELIVERED']);
+  });
+
   it('goes before a backlog', async () => {
     const client = await app.tenant();
     const receiver = await startReceiver();

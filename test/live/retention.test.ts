@@ -160,6 +160,24 @@ describe('the trimmed log', () => {
 });
 
 describe('trimming', () => {
+  it('leaves a stream that had nothing to tell for long a place to go on from', async () => {
+    const client = await app.tenant();
+    const stream = await follow(app.url, client, '?workflowId=quiet');
+    await receive(client, 5);
+    await dispatched(client, 6);
+    await eventually(() => stream.lastEventId() === cursorOf(client, 6), { timeoutMs: 25_000 });
+    stream.stop();
+    await age(client, 6, 8 * DAY_MS);
+    await trimAll();
+
+    const place = { 'last-event-id': stream.lastEventId() };
+    const again = await follow(app.url, client, '?workflowId=quiet', place);
+    const message = { workflowId: 'quiet', participantId: 'p', channel: 'chat', channelKey: 'k' };
+    await client.rest('POST', '/inbound', { ...message, content: { body: 'at last' } });
+    await again.waitFor(2);
+    expect(stream.events).toEqual([]);
+  });
+
   it('takes nothing that is young or stands behind something young, and nothing of others', async () => {
     const [client, other] = [await app.tenant(), await app.tenant()];
     await Promise.all([receive(client, 5), receive(other, 5)]);

@@ -15,6 +15,8 @@ export interface EventStream {
   /** The first, empty event, which says where the stream begins. */
   readonly opening: ServerSentEvent;
   readonly events: ServerSentEvent[];
+  /** What a browser would send when it connects again. */
+  lastEventId(): string;
   waitFor(count: number): Promise<ServerSentEvent[]>;
   /** Resolves when the server ends the stream; rejects when the connection breaks. */
   readonly ended: Promise<void>;
@@ -36,13 +38,19 @@ export async function follow(
   });
   if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
   const [opening, events]: [ServerSentEvent[], ServerSentEvent[]] = [[], []];
-  const ended = readFrames(response, (event) => (opening.length === 0 ? opening : events).push(event));
+  let lastEventId = '';
+  const ended = readFrames(response, (event) => {
+    lastEventId = event.id;
+    if (event.data !== undefined) events.push(event);
+    else if (opening.length === 0) opening.push(event);
+  });
   ended.catch(() => {});
   await eventually(() => opening.length > 0, { describe: () => 'the opening event' });
   return {
     response,
     opening: opening[0]!,
     events,
+    lastEventId: () => lastEventId,
     ended,
     async waitFor(count) {
       await eventually(() => events.length >= count, {

@@ -3,6 +3,7 @@ import type { Database } from '../../database/client.js';
 import type { Hints } from '../../events/hints.js';
 import { encodeId } from '../../ids.js';
 import { FAIL_MESSAGES_OF } from './failed-messages.js';
+import { DELIVERED_OR } from './settle.js';
 
 const DELIVERIES_A_STEP = 500;
 
@@ -45,11 +46,7 @@ still AS (
   FOR SHARE
 )
 UPDATE delivery d
-SET status = CASE WHEN EXISTS (
-      SELECT 1 FROM delivery_attempt a
-      WHERE a.tenant_id = d.tenant_id AND a.delivery_id = d.id AND a.error IS NULL
-    ) THEN 'delivered'::delivery_status ELSE 'failed' END,
-    due_at = NULL, lease_token = $2::uuid
+SET status = ${DELIVERED_OR('failed')}, due_at = NULL, lease_token = $2::uuid
 FROM locked l
 JOIN still s ON s.tenant_id = l.tenant_id AND s.id = l.lane_id
 WHERE d.tenant_id = l.tenant_id AND d.id = l.id

@@ -25,14 +25,17 @@ export interface Outcome {
   readonly details: object;
 }
 
+/** One that had succeeded before it was sent again, whose row is `d`, stays delivered whatever comes of that. */
+export const DELIVERED_OR = (status: 'failed' | 'cancelled') => `
+  CASE WHEN EXISTS (
+    SELECT 1 FROM delivery_attempt a WHERE a.tenant_id = d.tenant_id AND a.delivery_id = d.id AND a.error IS NULL
+  ) THEN 'delivered' ELSE '${status}' END::delivery_status`;
+
 /**
  * Records attempts, and moves the messages that succeeded in being delivered: the first success of a
  * `message.created` makes its message delivered, whatever became of its other deliveries. A result counts only with
  * the token of the claim that is still current. The messages are locked before the deliveries, as everywhere, because
- * whoever deletes a message gets from it to its deliveries.
- *
- * A delivery that had succeeded before it was sent again stays delivered, whatever comes of that, and its message as
- * it is.
+ * whoever deletes a message gets from it to its deliveries. What had been delivered before moves no message.
  */
 const RECORD = `
 WITH input AS (
@@ -62,10 +65,7 @@ held AS (
 ),
 settled AS (
   UPDATE delivery d
-  SET status = CASE WHEN h.outcome = 'failed' AND EXISTS (
-                 SELECT 1 FROM delivery_attempt a
-                 WHERE a.tenant_id = h.tenant_id AND a.delivery_id = h.id AND a.error IS NULL
-               ) THEN 'delivered' ELSE h.outcome END,
+  SET status = CASE WHEN h.outcome = 'failed' THEN ${DELIVERED_OR('failed')} ELSE h.outcome END,
       attempt_count = h.number, due_at = h.next_due_at,
       lease_token = CASE WHEN h.outcome = 'pending' THEN NULL ELSE h.token END
   FROM held h
