@@ -51,8 +51,8 @@ export const eventsQuery = z.object({
 
 /**
  * The tenant's events as they come, as server-sent events (WHATWG HTML, section 9.2). The id of each is its cursor;
- * the first one, which is empty, says where the stream begins, and further empty ones how far it has got. A browser that reconnects sends the last id back,
- * and so goes on without a gap.
+ * the first one, which is empty, says where the stream begins, and further empty ones how far it has got. A browser
+ * that reconnects sends the last id back, and so goes on without a gap.
  */
 export async function getEvents(request: RestRequest): Promise<Answer> {
   const { services, actor, headers, query } = request;

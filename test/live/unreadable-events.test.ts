@@ -34,7 +34,7 @@ it.each(['runs out of time', 'loses its connection'])(
   'a read that %s ends the connection before its event, which comes with the next one',
   async (what) => {
     const isSlow = what === 'runs out of time';
-    const app = await startAppForTest({ graphqlTimeoutMs: isSlow ? 500 : 20_000 });
+    const app = await startAppForTest({ graphqlTimeoutMs: isSlow ? 2_000 : 20_000 });
     const client = await app.tenant();
     const socket = await follow(client, app.url, 'start');
     await receive(client, 'first');
