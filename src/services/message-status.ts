@@ -11,9 +11,9 @@ import { metadata } from './threads.js';
 
 /**
  * The end of every statement that moves message statuses. It takes a `move (tenant_id, message_id, status,
- * details)`, locks the messages in one order, makes the moves that are legal from what they are then (sent → delivered → read, never backwards;
- * failed from sent or delivered; failed → delivered), writes a log row for each and appends `message.updated`
- * and the specific event. Any other move changes nothing.
+ * details)`, locks the messages in one order, makes the moves that are legal from what they are then (sent → delivered
+ * → read, never backwards; failed from sent or delivered; failed → delivered), writes a log row for each and appends
+ * `message.updated` and the specific event. Any other move changes nothing.
  */
 export const MOVE_STATUSES = `
   movable AS (
